@@ -1,0 +1,1 @@
+"""How the simulated stimuli look: a brush, backgrounds (places) and things that stand in them."""
