@@ -1,0 +1,1 @@
+"""Pure functions that score pictures and embeddings: numpy in, one number per stimulus out."""

@@ -1,0 +1,104 @@
+"""Retrieval: how far up the true match stands among all candidates of a gallery."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmri_lightning.metrics.checks import ids_or_positions, require_square
+
+
+def retrieval_ranks(similarity: NDArray[np.floating], ids: NDArray[np.integer] | None = None) -> NDArray[np.int64]:
+    """Rank of the true candidate (the diagonal) for every query (row).
+
+    With ``similarity[i, j] = cos(brain i, picture j)`` rows answer "which picture does this brain
+    show" (``image_given_brain``) and the transpose "which brain saw this picture"
+    (``brain_given_image``). The published code of MindEye prints the second as "image retrieval" and
+    the first as "brain retrieval", because its similarity helper returns a transpose.
+
+    Args:
+        similarity: Matrix (n, n), queries in rows, candidates in columns.
+        ids: Stimulus id of each item (n,); another item of the query's stimulus is no candidate.
+
+    Returns:
+        int64 (n,), 1 = first. A candidate that ties counts as ahead, and so does everything when the
+        true similarity is NaN.
+
+    Raises:
+        ValueError: The matrix is not square, or the number of ids differs.
+    """
+    require_square(similarity, "the retrieval matrix")
+    stimuli = ids_or_positions(ids, similarity.shape[0])
+    distractor = stimuli[:, None] != stimuli[None, :]
+    behind = similarity < np.diagonal(similarity)[:, None]
+    return np.asarray(1 + (~behind & distractor).sum(axis=1), dtype=np.int64)
+
+
+def top_k(ranks: NDArray[np.integer], k: int) -> NDArray[np.float64]:
+    """Whether each query has its match among the first k.
+
+    Args:
+        ranks: Ranks (n,), 1 = first.
+        k: Number of places that count.
+
+    Returns:
+        float64 (n,) of 0 and 1; the mean is top-k accuracy.
+
+    Raises:
+        ValueError: k is below 1.
+    """
+    if k < 1:
+        raise ValueError(f"top-k needs k of at least 1, not {k}")
+    return (np.asarray(ranks) <= k).astype(np.float64)
+
+
+class PooledRetrieval(NamedTuple):
+    """Top-1 in random pools: ``per_draw`` (draws,) and ``per_item`` (n,), NaN for items never drawn."""
+
+    per_draw: NDArray[np.float64]
+    per_item: NDArray[np.float64]
+
+
+def pooled_top_1(
+    similarity: NDArray[np.floating],
+    ids: NDArray[np.integer] | None = None,
+    pool: int = 300,
+    draws: int = 30,
+    seed: int = 42,
+) -> PooledRetrieval:
+    """Top-1 retrieval in random pools, the published "300 x 30" (Scotti et al., 2023, 2024).
+
+    Each draw takes ``pool`` items without replacement; queries and candidates are the items drawn.
+    The spread over draws is not an interval over pictures: bootstrap ``per_item`` for that.
+
+    Args:
+        similarity: Matrix (n, n), queries in rows, candidates in columns.
+        ids: Stimulus id of each item (n,); equal ids are never distractors.
+        pool: Items in one pool.
+        draws: Number of pools.
+        seed: Seed of the draws; the same seed gives the same pools.
+
+    Returns:
+        Accuracy of each draw, and of each item over the draws that held it.
+
+    Raises:
+        ValueError: Fewer items than a pool needs, or a matrix that is not square.
+    """
+    require_square(similarity, "the retrieval matrix")
+    n = similarity.shape[0]
+    if pool > n:
+        raise ValueError(f"a pool of {pool} cannot be drawn from {n} items")
+    stimuli = ids_or_positions(ids, n)
+    generator = np.random.default_rng(seed)
+    hits, seen, per_draw = np.zeros(n), np.zeros(n), np.zeros(draws)
+    for draw in range(draws):
+        chosen = np.sort(generator.choice(n, size=pool, replace=False))
+        first = top_k(retrieval_ranks(similarity[np.ix_(chosen, chosen)], stimuli[chosen]), 1)
+        per_draw[draw] = first.mean()
+        hits[chosen] += first
+        seen[chosen] += 1
+    per_item = np.full(n, np.nan)
+    np.divide(hits, seen, out=per_item, where=seen > 0)
+    return PooledRetrieval(per_draw, per_item)
