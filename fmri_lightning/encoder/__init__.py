@@ -1,0 +1,1 @@
+"""From preprocessed betas to image embeddings: ridge regression and a small network."""
