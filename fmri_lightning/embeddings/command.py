@@ -1,0 +1,223 @@
+"""`clip-cache`: encode every stimulus once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmri_lightning.embeddings.cache import EmbeddingCache, read_cache_manifest, write_cache
+from fmri_lightning.embeddings.spaces import SpaceSpec, resolve_space
+from fmri_lightning.errors import BadInputError, UsageError
+from fmri_lightning.manifest import content_hash, file_fingerprint, run_lock
+from fmri_lightning.records import EmbeddingSpace
+
+if TYPE_CHECKING:
+    from fmri_lightning.embeddings.image_encoder import ImageEncoder
+    from fmri_lightning.index.stimuli import StimulusSource
+
+_STIMULI = Path("nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5")
+
+
+def clip_cache(
+    root: Path | None = None,
+    images: Path | None = None,
+    space: str | None = None,
+    model_id: str | None = None,
+    revision: str | None = None,
+    out: Path = Path("outputs/clip_cache/clip.parquet"),
+    limit: int | None = None,
+    batch_size: int = 64,
+    devices: str = "auto",
+    dry_run: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Encode every stimulus with a CLIP image tower and store the raw projections.
+
+    Parts of 4,096 vectors are written as they come; the same command resumes a run that was stopped.
+
+    Args:
+        root: NSD tree, whose nsd_stimuli.hdf5 is read.
+        images: Folder of pictures, instead of root.
+        space: Short name: vit-b-32 (default), vit-l-14, vit-h-14, vit-bigg-14, mini-source, mini-target;
+            or a folder written by save_pretrained.
+        model_id: Hub id of another CLIP model, instead of space; needs revision.
+        revision: Commit of the hub repository.
+        out: Parquet file to write.
+        limit: Encode the first N stimuli only.
+        batch_size: Pictures a batch; every batch is padded to it.
+        devices: Number of devices, or auto.
+        dry_run: Say what would be done; load and write nothing.
+        overwrite: Start anew where out holds another cache.
+
+    Raises:
+        UsageError: If flags contradict each other.
+        BadInputError: If pictures or weights cannot be read, or out holds vectors of another model or of
+            other pictures.
+    """
+    from fmri_lightning.index.stimuli import open_stimuli
+
+    if (root is None) == (images is None):
+        raise UsageError("give either --root DIR (an NSD tree) or --images DIR (a folder of pictures)")
+    if batch_size < 1 or (limit is not None and limit < 1):
+        raise UsageError("--batch_size and --limit start at 1")
+    spec = resolve_space(space if space or model_id else "vit-b-32", model_id, revision)
+    source = open_stimuli(root, images)
+    ids = np.sort(np.asarray(source.ids, dtype=np.int32))[:limit]
+    config = _config(source, root, images, spec)
+    kept = _existing(out, spec, config, overwrite)
+    left = np.setdiff1d(ids, np.concatenate([cache.ids for cache in kept])) if kept else ids
+    say = print if _is_first_process() else _silent
+    say(f"{out}: {len(ids)} stimuli with {spec.model_id}, {len(ids) - len(left)} done, {len(left)} to do")
+    if dry_run:
+        say(f"{-(-len(left) // batch_size)} batches of {batch_size}; nothing loaded, nothing written")
+        return
+    if not len(left) and [cache.path for cache in kept] == [out]:
+        say("complete already")
+        return
+    encoder = _load_encoder(spec, kept)
+    with run_lock(_parts(out)) if _is_first_process() else nullcontext():
+        if overwrite and _is_first_process():
+            _remove_parts(out, kept)
+        if _encode(encoder, source, left, batch_size, devices, _parts(out), config):
+            digest = _merge(out, ids, encoder.space, kept, config)
+            say(f"wrote {out}: {len(ids)} x {encoder.dim}, content hash {digest[:12]}")
+    if _is_first_process():
+        shutil.rmtree(_parts(out), ignore_errors=True)
+
+
+def _config(source: StimulusSource, root: Path | None, images: Path | None, spec: SpaceSpec) -> dict[str, Any]:
+    """Describe what is encoded: the same ids of another tree are other pictures."""
+    if root is not None:
+        stimuli = file_fingerprint(root / _STIMULI)
+        identity = f"{stimuli['size']}:{stimuli['head_tail_sha256']}"
+        simulated = (root / "SIMULATED.json").is_file()
+    else:
+        assert images is not None
+        files = sorted(path for path in images.rglob("*") if path.is_file())
+        listed = "\n".join(f"{path.relative_to(images).as_posix()} {path.stat().st_size}" for path in files)
+        identity, simulated = content_hash(listed), False
+    return {"stimuli": identity, "simulated": simulated, "preprocessing": spec.preprocessing}
+
+
+def _parts(out: Path) -> Path:
+    return out.with_name(f"{out.name}.parts")
+
+
+def _existing(out: Path, spec: SpaceSpec, config: dict[str, Any], overwrite: bool) -> list[EmbeddingCache]:
+    """Open what earlier runs left; refuse vectors of another model or of other pictures."""
+    kept = [_open_matching(out, spec, config)] if out.exists() and not overwrite else []
+    for path in sorted(_parts(out).glob("part_*.parquet")):
+        try:
+            kept.append(_open_matching(path, spec, config))
+        except BadInputError:
+            if not overwrite:
+                raise
+    return kept
+
+
+def _open_matching(path: Path, spec: SpaceSpec, config: dict[str, Any]) -> EmbeddingCache:
+    manifest, space = read_cache_manifest(path)
+    if space.model_id != spec.model_id or space.revision != (spec.revision or ""):
+        raise BadInputError(
+            f"{path} holds embeddings of {space.model_id} {space.revision}, not of {spec.model_id} "
+            f"{spec.revision or ''}; one file holds one space: give another --out, or --overwrite"
+        )
+    if manifest.config.get("stimuli") != config["stimuli"]:
+        raise BadInputError(f"{path} was made from other pictures than those given; give another --out, or --overwrite")
+    return EmbeddingCache.open(path)
+
+
+def _load_encoder(spec: SpaceSpec, kept: list[EmbeddingCache]) -> ImageEncoder:
+    from fmri_lightning.embeddings.image_encoder import ImageEncoder
+
+    encoder = ImageEncoder.from_space(spec)
+    # Described on the CPU, before the device may change its roundings.
+    weights = encoder.space.weights_hash
+    for cache in kept:
+        if cache.space.weights_hash != weights:
+            raise BadInputError(
+                f"{cache.path} was made with other weights of {spec.model_id} than those at hand; "
+                "give another --out, or --overwrite"
+            )
+    return encoder
+
+
+def _encode(
+    encoder: ImageEncoder,
+    source: StimulusSource,
+    ids: NDArray[np.int32],
+    batch_size: int,
+    devices: str,
+    parts: Path,
+    config: dict[str, Any],
+) -> bool:
+    """Run the predict loop over what is left; True in the one process that merges."""
+    if not len(ids):
+        return _is_first_process()
+    from lightning.pytorch import Trainer
+
+    from fmri_lightning.embeddings.data import EmbeddingDataModule
+    from fmri_lightning.embeddings.module import PART_SIZE, EmbeddingModule, PartWriter
+
+    trainer = Trainer(
+        devices=int(devices) if devices.isdigit() else devices,
+        precision="32-true",
+        callbacks=[PartWriter(parts, PART_SIZE, config)],
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty(),
+        use_distributed_sampler=False,
+    )
+    data = EmbeddingDataModule(source, ids, batch_size)
+    trainer.predict(EmbeddingModule(encoder, batch_size), datamodule=data, return_predictions=False)
+    trainer.strategy.barrier("clip-cache parts")
+    return bool(trainer.is_global_zero)
+
+
+def _merge(
+    out: Path,
+    ids: NDArray[np.int32],
+    space: EmbeddingSpace,
+    kept: list[EmbeddingCache],
+    config: dict[str, Any],
+) -> str:
+    """Join the finished rows by id and check that none is missing."""
+    caches = [cache for cache in kept if cache.path == out]
+    caches += [EmbeddingCache.open(path) for path in sorted(_parts(out).glob("part_*.parquet"))]
+    # An earlier run may have gone further than --limit now says; its rows stay.
+    wanted = np.unique(np.concatenate([ids, *(cache.ids for cache in caches)]))
+    vectors = np.empty((len(wanted), space.dim), dtype=np.float32)
+    filled = np.zeros(len(wanted), dtype=bool)
+    for cache in caches:
+        rows = np.searchsorted(wanted, cache.ids)
+        vectors[rows] = cache.embeddings
+        filled[rows] = True
+    if not filled.all():
+        raise BadInputError(
+            f"{out}: {int((~filled).sum())} stimuli were not encoded, first nsd_id {wanted[~filled][0]}; "
+            "run the same command again"
+        )
+    return write_cache(out, wanted, vectors, space, config)
+
+
+def _remove_parts(out: Path, kept: list[EmbeddingCache]) -> None:
+    """Remove parts of another space, which --overwrite gives up."""
+    for path in set(_parts(out).glob("part_*.parquet")) - {cache.path for cache in kept}:
+        path.unlink()
+
+
+def _is_first_process() -> bool:
+    """Tell whether this is the process that merges, before Lightning has counted them."""
+    return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK"))
+
+
+def _silent(line: str) -> None:
+    """Say nothing in the processes that only help."""
