@@ -1,0 +1,184 @@
+"""The denoising loop: image embeddings to pictures with a frozen U-Net and autoencoder of diffusers.
+
+The stock pipeline draws one batch with one set of options; this loop adds fixed batch shapes, a guidance interval
+and noise per picture, and gives the same bits as ``StableUnCLIPImg2ImgPipeline`` where both can do the job.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fmri_lightning.errors import UsageError
+
+SCHEDULERS: dict[str, str] = {
+    "dpm++2m": "DPMSolverMultistepScheduler",
+    "unipc": "UniPCMultistepScheduler",
+    "ddim": "DDIMScheduler",
+    "euler": "EulerDiscreteScheduler",
+}
+"""Names of ``--model.scheduler`` and the diffusers classes behind them."""
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How a picture is drawn, the same for every picture of a run.
+
+    Attributes:
+        guidance_scale: Classifier-free guidance weight; 1 or less draws without the unconditional pass.
+        num_inference_steps: Denoising steps.
+        noise_level: Noise added to the embedding, 0..999, as unCLIP was trained (Ramesh et al. 2022, section 2.1).
+        scheduler: A key of :data:`SCHEDULERS`.
+        guidance_interval: Part of the steps, as fractions [from, to), in which guidance acts
+            (Kynkäänniemi et al. 2024, arXiv 2404.07724); outside it only the conditional pass runs.
+    """
+
+    guidance_scale: float = 5.0
+    num_inference_steps: int = 25
+    noise_level: int = 0
+    scheduler: str = "dpm++2m"
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if self.scheduler not in SCHEDULERS:
+            raise UsageError(f"unknown scheduler {self.scheduler!r}; known: {', '.join(SCHEDULERS)}")
+        if self.num_inference_steps < 1:
+            raise UsageError(f"num_inference_steps is at least 1, not {self.num_inference_steps}")
+        if not 0 <= self.noise_level < 1000:
+            raise UsageError(f"noise_level lies in 0..999, not {self.noise_level}")
+        object.__setattr__(self, "guidance_interval", tuple(self.guidance_interval))  # YAML gives a list
+        low, high = self.guidance_interval
+        if not 0 <= low <= high <= 1:
+            raise UsageError(f"guidance_interval is a part of 0..1, not {self.guidance_interval}")
+
+    def guided(self, step: int) -> bool:
+        """Tell whether a 0-based step runs the unconditional pass too."""
+        low, high = self.guidance_interval
+        return self.guidance_scale > 1 and low <= step / self.num_inference_steps < high
+
+    def evaluations(self) -> int:
+        """Count U-Net evaluations of one picture."""
+        return sum(2 if self.guided(step) else 1 for step in range(self.num_inference_steps))
+
+
+def make_scheduler(name: str, config: Any) -> Any:
+    """Build a fresh scheduler, so that no state leaks from batch to batch.
+
+    Args:
+        name: A key of :data:`SCHEDULERS`.
+        config: Configuration of the scheduler that the weights came with; prediction type and betas are kept.
+
+    Returns:
+        A diffusers scheduler.
+    """
+    import diffusers
+
+    return getattr(diffusers, SCHEDULERS[name]).from_config(config)
+
+
+def draw_noise(generators: list[torch.Generator], shape: tuple[int, ...]) -> Tensor:
+    """Draw standard normal noise, one generator a picture, so that a picture's noise is its own.
+
+    Args:
+        generators: One CPU generator a picture.
+        shape: Shape of one picture's noise, without the batch.
+
+    Returns:
+        float32 (batch, *shape) on the CPU.
+    """
+    return torch.cat([torch.randn((1, *shape), generator=g, dtype=torch.float32) for g in generators])
+
+
+def noised_condition(
+    embeddings: Tensor, noise: Tensor, noise_level: int, normalizer: Any, noising_scheduler: Any
+) -> Tensor:
+    """Noise the embeddings in normalised units and append the noise level's sinusoids, as unCLIP was trained.
+
+    Args:
+        embeddings: Raw image embeddings (batch, dim) float32.
+        noise: Standard normal (batch, dim) float32; used at level 0 too, where its share is 0.6 %.
+        noise_level: 0..999.
+        normalizer: ``StableUnCLIPImageNormalizer`` of the decoder.
+        noising_scheduler: DDPM scheduler of the noise augmentation.
+
+    Returns:
+        float32 (batch, 2 * dim).
+    """
+    from diffusers.models.embeddings import get_timestep_embedding
+
+    levels = torch.full((len(embeddings),), noise_level, dtype=torch.long, device=embeddings.device)
+    scaled = (embeddings - normalizer.mean) * 1.0 / normalizer.std
+    noised = noising_scheduler.add_noise(scaled, timesteps=levels, noise=noise)
+    noised = noised * normalizer.std + normalizer.mean
+    sinusoids = get_timestep_embedding(
+        timesteps=levels, embedding_dim=embeddings.shape[-1], flip_sin_to_cos=True, downscale_freq_shift=0
+    )
+    return torch.cat((noised, sinusoids.to(noised.dtype)), dim=1)
+
+
+def denoise(
+    unet: nn.Module,
+    scheduler: Any,
+    latents: Tensor,
+    condition: Tensor,
+    text: Tensor | None,
+    generators: list[torch.Generator],
+    options: SamplingOptions,
+) -> Tensor:
+    """Run the denoising loop with classifier-free guidance (Ho & Salimans 2022).
+
+    Args:
+        unet: ``UNet2DConditionModel`` with a projected class embedding.
+        scheduler: Fresh scheduler.
+        latents: Standard normal (batch, channels, height, width) float32, unscaled.
+        condition: (batch, 2 * dim) float32; the unconditional pass sees a zero vector in its place.
+        text: Cross-attention states of the empty prompt (1, tokens, width), or None without cross-attention.
+        generators: One a picture, for schedulers that draw noise in each step.
+        options: Steps and guidance.
+
+    Returns:
+        float32 (batch, channels, height, width). Latents stay float32 where the U-Net runs in half precision.
+    """
+    scheduler.set_timesteps(options.num_inference_steps, device=latents.device)
+    latents = latents * scheduler.init_noise_sigma
+    dtype = next(unet.parameters()).dtype
+    both = torch.cat([torch.zeros_like(condition), condition]).to(dtype)
+    draws = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
+    n = len(latents)
+    for step, timestep in enumerate(scheduler.timesteps):
+        guided = options.guided(step)
+        inputs = scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, timestep)
+        hidden = None if text is None else text.to(dtype).expand(len(inputs), -1, -1)
+        output = unet(
+            inputs.to(dtype),
+            timestep,
+            encoder_hidden_states=hidden,
+            class_labels=both if guided else both[n:],
+            return_dict=False,
+        )[0].float()
+        if guided:
+            unconditional, conditional = output.chunk(2)
+            output = unconditional + options.guidance_scale * (conditional - unconditional)
+        latents = scheduler.step(output, timestep, latents, **draws, return_dict=False)[0]
+    return latents
+
+
+def decode_latents(vae: nn.Module, latents: Tensor) -> Tensor:
+    """Decode latents to pixels.
+
+    Args:
+        vae: Autoencoder of diffusers; its ``scaling_factor`` is undone first.
+        latents: (batch, channels, height, width) float32.
+
+    Returns:
+        uint8 (batch, height, width, 3) on the latents' device.
+    """
+    config: Any = vae.config
+    dtype = next(vae.parameters()).dtype
+    pixels = vae.decode((latents / config.scaling_factor).to(dtype), return_dict=False)[0].float()  # type: ignore[operator]
+    unit: Tensor = (pixels / 2 + 0.5).clamp(0, 1)
+    return (unit.permute(0, 2, 3, 1) * 255).round().to(torch.uint8)

@@ -1,0 +1,222 @@
+"""decode_summary.json and run.json: what a run drew, written by one process when all are through."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fmri_lightning.errors import StageError
+from fmri_lightning.generation.choose import choose_samples
+from fmri_lightning.generation.frontend import FrontEnd
+from fmri_lightning.generation.inputs import Inputs
+from fmri_lightning.generation.predictions import Predictions
+from fmri_lightning.generation.run_folder import encoder_name, result_path
+from fmri_lightning.generation.shards import PictureRecord, failures, finished_units
+from fmri_lightning.generation.unclip_folder import model_name
+from fmri_lightning.manifest import read_json, versions, write_json
+
+if TYPE_CHECKING:
+    from fmri_lightning.generation.module import ReconstructionModule
+
+SUMMARY = "decode_summary.json"
+RUN = "run.json"
+
+
+@dataclass
+class RunInfo:
+    """What the summary needs from the start of the run.
+
+    Attributes:
+        found: Predictions and baselines.
+        encoder: Name of what predicted.
+        hashes: Content hash per input.
+        spaces: JSON of source and target space, or None.
+        simulated: Whether the brain is simulated.
+        index_root: As given.
+        root: Data root, as given or as the index names it.
+        started: UTC, ISO 8601.
+        started_s: Clock at the start.
+        resumed: Whether pictures of an earlier run were found.
+    """
+
+    found: FrontEnd
+    encoder: str | None
+    hashes: dict[str, str]
+    spaces: dict[str, Any]
+    simulated: bool
+    index_root: str | None
+    root: str | None
+    started: str
+    started_s: float
+    resumed: bool
+
+    @classmethod
+    def begin(cls, module: ReconstructionModule, inputs: Inputs, found: FrontEnd, resumed: bool) -> RunInfo:
+        """Note what is known when the front end is through."""
+        data = module.datamodule
+        recorded = {} if data.index_manifest is None else data.index_manifest.config
+        root = data.root if data.root is not None else recorded.get("root")
+        simulated = bool(recorded.get("simulated")) or (root is not None and (Path(root) / "SIMULATED.json").is_file())
+        spaces = {"source": inputs.source_space, "target": inputs.target_space}
+        return cls(
+            found=found,
+            encoder=encoder_name(module, inputs),
+            hashes=dict(inputs.hashes),
+            spaces={name: None if space is None else space.to_dict() for name, space in spaces.items()},
+            simulated=simulated,
+            index_root=data.index_root,
+            root=root,
+            started=_now(),
+            started_s=time.monotonic(),
+            resumed=resumed,
+        )
+
+    def about_predictions(self) -> dict[str, Any]:
+        """Return the schema metadata of predictions.parquet."""
+        return {"inputs": self.hashes, "spaces": self.spaces, "mean_vector_cosine": self.found.mean_vector_cosine}
+
+
+def finish_run(module: ReconstructionModule, info: RunInfo) -> None:
+    """Merge the shards, choose samples, write summary and run.json.
+
+    Args:
+        module: The run.
+        info: What is known of its start.
+
+    Raises:
+        StageError: Pictures that were asked for are missing; the message names them.
+    """
+    folder, table = module.run_folder, info.found.predictions
+    _append_run(module, info)
+    if module.decoder_config.family == "none":
+        print(folder / "predictions.parquet")
+        return
+    n_asked = len(table) * module.n_samples
+    wanted = {(int(trial), sample) for trial in table.trial_id for sample in range(module.n_samples)}
+    finished = finished_units(folder, wanted)
+    failed = {unit: record for unit, record in failures(folder, set(finished)).items() if unit in wanted}
+    part, parts = module.datamodule.shard
+    if parts > 1 and len(finished) + len(failed) < n_asked:
+        print(f"{folder}: share {part}/{parts} is done, {len(finished)} of {n_asked} pictures of all shares so far")
+        return
+    choices = choose_samples(module, table, finished) if module.n_samples > 1 else None
+    write_json(folder / SUMMARY, _summary(module, info, finished, failed, choices))
+    print(folder / SUMMARY)
+    missing = [unit for unit in sorted(wanted) if unit not in finished]
+    print(f"{len(finished)} of {n_asked} pictures in {folder / 'images'}")
+    if missing:
+        reasons = {record.reason for record in failed.values()} or {"never drawn"}
+        raise StageError(
+            f"{len(missing)} of {n_asked} pictures are missing in {folder} (trial_id, sample: "
+            f"{', '.join(map(str, missing[:5]))}{', …' if len(missing) > 5 else ''}; {'; '.join(sorted(reasons))}); "
+            "run the same command again, with another --trainer.precision if latents were not finite"
+        )
+
+
+def _summary(
+    module: ReconstructionModule,
+    info: RunInfo,
+    finished: dict[tuple[int, int], PictureRecord],
+    failed: dict[tuple[int, int], PictureRecord],
+    choices: list[dict[str, Any]] | None,
+) -> dict[str, Any]:
+    table, data, options = info.found.predictions, module.datamodule, module.options
+    drawn = {trial for trial, _ in finished}
+    rows = [row for row in range(len(table)) if int(table.trial_id[row]) in drawn]
+    cosines = table.cosine_pred_gt[rows].astype(np.float64)
+    simulated = info.simulated
+    return {
+        "subject": data.subject,
+        "encoder": info.encoder,
+        "checkpoint": module.encoder_ckpt,
+        "diffusion_model": model_name(module.decoder_config),
+        "guidance_scale": options.guidance_scale,
+        "num_inference_steps": options.num_inference_steps,
+        "n_generated": len(rows),
+        "mean_cosine": number(cosines.mean()) if len(rows) else None,
+        "results": [_result(table, row) for row in rows],
+        "condition": module.condition,
+        "mean_vector_cosine": number(info.found.mean_vector_cosine),
+        "gallery": {"size": info.found.gallery, "limit": data.gallery_limit, "of": "training stimuli"},
+        "failures": [
+            {"trial_id": r.trial_id, "nsdId": r.nsd_id, "sample": r.sample, "reason": r.reason}
+            for _, r in sorted(failed.items())
+        ],
+        "simulated": simulated,
+        "noise_level": options.noise_level,
+        "scheduler": options.scheduler,
+        "guidance_interval": list(options.guidance_interval),
+        "n_samples": module.n_samples,
+        "seed": module.run_seed,
+        "trial_mode": data.trial_mode,
+        "test_set": data.test_set,
+        "n_test_set": len(data.items),
+        **({} if choices is None else {"choices": choices}),
+        "provenance": {
+            "root": info.root,
+            "index_root": info.index_root,
+            "clip_cache": data.clip_cache,
+            "adapter": module.adapter_ckpt,
+            "calibration": module.calibration,
+            "decoder": {
+                "family": module.decoder_config.family,
+                "revision": module.decoder_config.revision,
+                "resolution": module.decoder_config.resolution,
+            },
+            "precision": str(module.trainer.precision_plugin.precision),
+            "inputs": info.hashes,
+            "spaces": {name: None if s is None else _short(s) for name, s in info.spaces.items()},
+            "versions": versions(),
+        },
+    }
+
+
+def _result(table: Predictions, row: int) -> dict[str, Any]:
+    neighbour = int(table.nn_nsd_id[row])
+    return {
+        "trial_id": int(table.trial_id[row]),
+        "nsdId": int(table.nsd_id[row]),
+        "cosine_pred_gt": number(table.cosine_pred_gt[row]),
+        "nn_nsdId": None if neighbour < 0 else neighbour,
+        "nn_cosine": number(table.nn_cosine[row]),
+        "image_path": result_path(table, row),
+    }
+
+
+def _short(space: dict[str, Any]) -> dict[str, Any]:
+    return {key: space[key] for key in ("name", "model_id", "revision", "dim", "scale")}
+
+
+def number(value: Any) -> float | None:
+    """Turn a number into what JSON can hold; NaN and None become null."""
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
+def _append_run(module: ReconstructionModule, info: RunInfo) -> None:
+    """Add this run's times and places to run.json, the one file that may differ between equal runs."""
+    trainer, path = module.trainer, module.run_folder / RUN
+    runs = read_json(path)["runs"] if path.is_file() else []
+    this_run = {
+        "started": info.started,
+        "ended": _now(),
+        "seconds": round(time.monotonic() - info.started_s, 3),
+        "host": platform.node(),
+        "world_size": trainer.world_size,
+        "device": str(trainer.strategy.root_device),
+        "cpu_threads": module.cpu_threads,
+        "batch_shape": module.batch_size,
+        "pictures_to_draw": len(module.datamodule.remaining),
+        "resumed": info.resumed,
+        "shard": list(module.datamodule.shard),
+    }
+    write_json(path, {"runs": [*runs, this_run]})
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
