@@ -1,0 +1,103 @@
+"""``doctor``: what this installation and this machine can do, before a long run finds out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import shutil
+from pathlib import Path
+
+from fmri_lightning import __version__
+from fmri_lightning.errors import BadInputError
+
+# Import name that each optional extra brings, and what it is for.
+EXTRAS = {
+    "tensorboard": ("tensorboard", "TensorBoard logs"),
+    "lora": ("peft", "LoRA training of generators"),
+    "eval-nets": ("torchvision", "perceptual networks of the published protocols"),
+    "brain": ("nilearn", "brain maps"),
+    "demo": ("stlpips_pytorch", "the demo's judge network"),
+}
+MINI_MODELS = ("source_encoder", "target_encoder", "generator")
+
+
+def doctor(data: Path | None = None) -> None:
+    """Show versions, devices, optional parts and the shipped models.
+
+    Args:
+        data: A data root or run folder whose free space is told too.
+
+    Raises:
+        BadInputError: If a required library is missing, or the folder does not exist.
+    """
+    if data is not None and not data.exists():
+        raise BadInputError(f"{data} does not exist; give a data root or a run folder with --data")
+    print(f"fmri-lightning {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+    missing = _print_libraries()
+    _print_devices()
+    _print_extras()
+    _print_mini_models()
+    _print_space(data)
+    if missing:
+        raise BadInputError(f"not installed: {', '.join(missing)}; install again with: pip install fmri-lightning")
+
+
+def required_libraries() -> list[str]:
+    """List the distribution names that this package requires, without extras.
+
+    Returns:
+        Names as in the package metadata, or none when the package runs from a checkout only.
+    """
+    try:
+        requirements = importlib.metadata.requires("fmri-lightning") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return [re.split(r"[\s\[<>=!~;(]", r, maxsplit=1)[0] for r in requirements if "extra ==" not in r]
+
+
+def _print_libraries() -> list[str]:
+    missing, found = [], []
+    for name in required_libraries():
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    print(f"libraries: {', '.join(found) or 'unknown, this runs from a checkout that is not installed'}")
+    return missing
+
+
+def _print_devices() -> None:
+    if importlib.util.find_spec("torch") is None:
+        print("devices: torch is not installed")
+        return
+    import torch
+
+    print(f"devices: CPU with {os.cpu_count()} cores, torch {torch.__version__}")
+    for number in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(number)
+        print(f"  cuda:{number} {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+
+
+def _print_extras() -> None:
+    for extra, (module, purpose) in EXTRAS.items():
+        there = importlib.util.find_spec(module) is not None
+        print(f"extra {extra}: {'present' if there else f'absent, pip install {module}'} ({purpose})")
+
+
+def _print_mini_models() -> None:
+    from fmri_lightning.embeddings.packaged import packaged_path
+
+    for name in MINI_MODELS:
+        try:
+            place = str(packaged_path(f"checkpoints/mini/{name}"))
+        except BadInputError:
+            place = "absent; the demo needs it"
+        print(f"mini {name}: {place}")
+
+
+def _print_space(data: Path | None) -> None:
+    for folder in [Path()] if data is None else [Path(), data]:
+        print(f"free space at {folder.resolve()}: {shutil.disk_usage(folder).free / 2**30:.1f} GiB")

@@ -1,0 +1,42 @@
+"""Surroundings of every test: no network, one thread, and the miniature made once."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["WANDB_MODE"] = "disabled"
+# Before torch is imported: sums must not depend on how many threads made them.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+
+
+@dataclass(frozen=True)
+class Miniature:
+    """A small simulated brain in NSD's layout; tests read it and never write into it."""
+
+    root: Path
+    subjects: tuple[str, ...]
+
+
+@pytest.fixture(scope="session")
+def miniature(tmp_path_factory) -> Miniature:
+    """One tiny NSD tree for the whole session."""
+    from fmri_lightning.simulate.command import simulate
+
+    root = tmp_path_factory.mktemp("miniature") / "nsd"
+    simulate(out=root, subjects="1", seed=0)
+    return Miniature(root, ("subj01",))
+
+
+def pytest_collection_modifyitems(items):
+    """Skip, with the reason, what needs photographs that the repository may not carry."""
+    folder = os.environ.get("FMRI_LIGHTNING_PHOTOGRAPHS")
+    if folder and Path(folder).is_dir():
+        return
+    reason = "set FMRI_LIGHTNING_PHOTOGRAPHS to a folder of photographs"
+    for item in items:
+        if item.get_closest_marker("photographs"):
+            item.add_marker(pytest.mark.skip(reason=reason))
