@@ -1,0 +1,1 @@
+"""Which trial showed which picture, and which picture is train, val or test."""
