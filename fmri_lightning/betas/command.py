@@ -1,0 +1,158 @@
+"""The ``betas`` command: beta store (T0) and preprocessing (T1, T2)."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from fmri_lightning.errors import BadInputError, StageError
+
+if TYPE_CHECKING:
+    from fmri_lightning.betas.build import StorePlan
+    from fmri_lightning.betas.fit import PreprocessConfig
+    from fmri_lightning.betas.store import BetaStore
+
+
+def betas(
+    root: Path,
+    index: Path = Path("outputs/nsd_index"),
+    subject: str = "subj01",
+    space: str = "func1pt8mm",
+    betas_version: str = "b3",
+    roi: str = "nsdgeneral",
+    out: Path = Path("outputs/betas"),
+    preproc_out: Path = Path("outputs/preproc"),
+    tier: Literal["T0", "T1", "T2"] = "T1",
+    k: int = 512,
+    mask: Literal["reliability", "ncsnr", "ncsnr_published", "roi"] = "reliability",
+    threshold: float = 0.1,
+    dtype: Literal["float32", "float16"] = "float32",
+    seed: int = 0,
+    dry_run: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Read a subject's betas into a memory-mapped store and fit the preprocessing of the encoders.
+
+    Args:
+        root: Folder that contains nsddata and nsddata_betas.
+        index: Folder of the indices.
+        subject: Subject, for instance subj01.
+        space: func1pt8mm or func1mm.
+        betas_version: b1, b2, b3, or the folder's own name.
+        roi: Region whose voxels are kept (label above 0).
+        out: Folder of the stores; a subject gets its own.
+        preproc_out: Folder of the preprocessings; a subject gets its own.
+        tier: T0 (session z-score only), T1 (scaling and reliability mask), T2 (principal components of T1).
+        k: Principal components of T2.
+        mask: What judges a voxel in T1: reliability of repeats, our ncsnr, NSD's published ncsnr (which saw
+            test trials), or roi (no judge).
+        threshold: Smallest reliability of means of three repeats.
+        dtype: Number type of the store; float16 halves it and rounds by 2e-4 of a standard deviation.
+        seed: Seed of the random repeat pairs.
+        dry_run: Check the inputs and say what would be read and written.
+        overwrite: Replace a store or preprocessing made from other inputs or settings.
+
+    Raises:
+        BadInputError: If an input is missing, damaged or of another shape, or another run's output is in the way.
+        ResourceError: If the disk is too small or another job writes the same folder.
+    """
+    from fmri_lightning.betas.build import plan_store
+    from fmri_lightning.betas.fit import PreprocessConfig, require_fittable
+
+    config = PreprocessConfig(tier=tier, k=k, mask=mask, threshold=threshold, seed=seed)
+    plan = plan_store(Path(index), Path(root), subject, space, betas_version, roi, dtype)
+    require_fittable(plan.table, config, bool(plan.config["has_published_ncsnr"]))
+    store_folder, preproc_folder = Path(out) / subject, Path(preproc_out) / subject
+    store_done = _is_done(store_folder, "betas", plan.fingerprint, overwrite)
+    if not overwrite:
+        _refuse_foreign_preprocess(preproc_folder, store_folder, store_done, config)
+    if dry_run:
+        print(
+            f"{subject}: would read {plan.shape[0]} trials of {plan.shape[1]} voxels from {len(plan.files)} sessions "
+            f"and write {plan.n_bytes / 1e9:.2f} GB to {store_folder}, tier {tier} to {preproc_folder}"
+        )
+        return
+    store = _make_store(plan, store_folder, store_done)
+    _make_preprocess(store, plan, config, preproc_folder)
+
+
+def _is_done(folder: Path, kind: str, plan: str, overwrite: bool) -> bool:
+    """Say whether a folder holds just what is wanted; refuse anything else unless it may be replaced."""
+    from fmri_lightning.manifest import read_manifest
+
+    if not (folder / "manifest.json").is_file():
+        return False
+    manifest = read_manifest(folder, kind)
+    if manifest.config.get("plan") == plan:
+        return True
+    if not overwrite:
+        raise BadInputError(
+            f"{folder} holds a {kind} made from other inputs or settings; choose another folder, "
+            "or replace it with --overwrite"
+        )
+    return False
+
+
+def _refuse_foreign_preprocess(folder: Path, store_folder: Path, store_done: bool, config: PreprocessConfig) -> None:
+    """Refuse before the betas are read, not after."""
+    from fmri_lightning.betas.artefact import preprocess_plan
+    from fmri_lightning.manifest import read_manifest
+
+    plan = ""
+    if store_done:
+        manifest = read_manifest(store_folder, "betas")
+        plan = preprocess_plan(manifest.content_hash, manifest.inputs["split"], config)
+    _is_done(folder, "preproc", plan, overwrite=False)
+
+
+def _make_store(plan: StorePlan, folder: Path, done: bool) -> BetaStore:
+    from fmri_lightning.betas.build import build_store
+    from fmri_lightning.betas.store import BetaStore
+    from fmri_lightning.manifest import run_lock
+
+    if done:
+        store = BetaStore.open(folder)
+    else:
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        try:
+            with run_lock(folder):
+                store = build_store(plan, folder)
+        except StageError:
+            # Bad input leaves nothing behind, not even the folders.
+            with contextlib.suppress(OSError):
+                for path in made:
+                    path.rmdir()
+            raise
+    manifest = store.manifest.config
+    print(folder / "betas.npy")
+    print(
+        f"{manifest['subject']}: {store.betas.shape[0]} trials of {store.betas.shape[1]} voxels, "
+        f"{manifest['n_dropped']} dropped as constant or NaN" + (", unchanged" if done else "")
+    )
+    if manifest["transductive_sessions"]:
+        print(f"sessions without train trials, standardised by their own: {manifest['transductive_sessions']}")
+    if manifest["simulated"]:
+        print("These betas are simulated.")
+    return store
+
+
+def _make_preprocess(store: BetaStore, plan: StorePlan, config: PreprocessConfig, folder: Path) -> None:
+    from fmri_lightning.betas.artefact import preprocess_plan, save_preprocess
+    from fmri_lightning.betas.fit import fit_preprocess
+    from fmri_lightning.manifest import read_manifest, run_lock
+
+    wanted = preprocess_plan(store.manifest.content_hash, store.manifest.inputs["split"], config)
+    if _is_done(folder, "preproc", wanted, overwrite=True):
+        manifest = read_manifest(folder, "preproc")
+    else:
+        fitted = fit_preprocess(store, plan.table, config)
+        with run_lock(folder):
+            manifest = save_preprocess(folder, fitted, config, store)
+    print(folder / "preproc.safetensors")
+    line = f"tier {config.tier}: {manifest.config['n_features']} features of {store.betas.shape[1]} voxels"
+    if config.tier == "T2" and manifest.config["k_fitted"] < config.k:
+        line += f" (k {config.k} is more than trials and voxels allow)"
+    print(line)
+    if manifest.config.get("saw_test_trials"):
+        print("The published ncsnr saw test trials; the manifest says so.")
