@@ -116,7 +116,7 @@ def require_same_space(a: EmbeddingSpace, b: EmbeddingSpace, what_a: str, what_b
     if probe_a.shape != probe_b.shape:
         raise BadInputError(f"{both}; they hold {len(probe_a)} and {len(probe_b)} probe vectors")
     norms = np.linalg.norm(probe_a, axis=1) * np.linalg.norm(probe_b, axis=1)
-    cosine = float(np.min((probe_a * probe_b).sum(axis=1) / norms))
+    cosine = float(np.min((probe_a * probe_b).sum(axis=1) / np.maximum(norms, np.finfo(norms.dtype).tiny)))
     if not cosine >= PROBE_COSINE:
         raise BadInputError(
             f"{both}, but the vectors of the probe pictures differ (cosine {cosine:.4f}); "

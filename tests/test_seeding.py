@@ -1,8 +1,5 @@
 """Seeds follow the published rule, never collide, and disturb no global stream."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -14,20 +11,9 @@ def test_sample_zero_is_run_seed_plus_trial():
 
 
 def test_later_samples_are_fixed_for_good():
-    # Recorded once: a changed hash would redraw every published sample.
-    assert sample_seed(42, 7, 1) == SEED_42_7_1
+    # By coreutils: printf '(42,7,1)' | b2sum, its first 64 bits halved. Another hash would redraw published samples.
+    assert sample_seed(42, 7, 1) == 2615712277760323391
     assert sample_seed(42, 7, 2) != sample_seed(42, 7, 1)
-
-
-SEED_42_7_1 = (
-    int(
-        subprocess.run(["b2sum"], input=b"(42,7,1)", capture_output=True, check=True).stdout[:16],
-        16,
-    )
-    >> 1
-    if sys.platform == "linux"
-    else 0
-)
 
 
 def test_no_two_pictures_share_a_seed():
