@@ -1,0 +1,158 @@
+"""Calibration: give predictions the per-dimension mean and spread of real embeddings.
+
+Regression shrinks its predictions towards the mean; a generator has only seen real embeddings. The statistics of
+predictions must come from pictures the encoder was not fitted on, validation or out-of-fold, and never from test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fmri_lightning.encoder.network import floor_std
+from fmri_lightning.encoder.stored import require_inputs
+from fmri_lightning.errors import BadInputError
+from fmri_lightning.manifest import Manifest, atomic_path, content_hash, read_manifest, write_manifest
+
+FILE = "calibration.safetensors"
+MAX_GAIN = 10.0
+"""Largest factor on a dimension's spread: a dimension that is hardly predicted would be blown up to noise."""
+
+_BUFFERS = ("predicted_mean", "true_mean", "gain")
+
+
+class EmbeddingStatistics(NamedTuple):
+    """Mean and standard deviation per dimension of real embeddings of the training pictures, (dim,) each."""
+
+    mean: Tensor
+    std: Tensor
+
+
+class Calibration(nn.Module):
+    """``(x - predicted_mean) * gain + true_mean``, per dimension.
+
+    Args:
+        predicted_mean: Mean prediction, (dim,).
+        true_mean: Mean real embedding, (dim,).
+        gain: Ratio of the spreads, (dim,).
+        inputs: Content hashes of the encoder and adapter whose predictions these are.
+    """
+
+    predicted_mean: Tensor
+    true_mean: Tensor
+    gain: Tensor
+
+    def __init__(
+        self, predicted_mean: Tensor, true_mean: Tensor, gain: Tensor, inputs: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__()
+        self.inputs = dict(inputs or {})
+        for name, value in zip(_BUFFERS, (predicted_mean, true_mean, gain), strict=True):
+            self.register_buffer(name, value.detach().clone().float())
+
+    @property
+    def content_hash(self) -> str:
+        """Hash over the three vectors."""
+        return content_hash(*(getattr(self, name).cpu().numpy() for name in _BUFFERS))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Map raw predictions (n, dim) to calibrated ones (n, dim)."""
+        return (embeddings - self.predicted_mean) * self.gain + self.true_mean
+
+
+def fit_calibration(
+    predictions: Tensor, true_statistics: EmbeddingStatistics, inputs: Mapping[str, str] | None = None
+) -> Calibration:
+    """Fit the map from statistics of predictions to statistics of real embeddings.
+
+    Args:
+        predictions: Raw predictions for validation pictures or out-of-fold training pictures, (n, dim), n >= 2.
+        true_statistics: Of the real embeddings of the training pictures.
+        inputs: Content hashes of "encoder" and "adapter".
+
+    Returns:
+        The calibration.
+
+    Raises:
+        BadInputError: If widths differ, predictions are fewer than two or not finite.
+    """
+    if predictions.ndim != 2 or predictions.shape[1:] != true_statistics.mean.shape or len(predictions) < 2:
+        raise BadInputError(
+            f"calibration: predictions {tuple(predictions.shape)} and statistics of "
+            f"{tuple(true_statistics.mean.shape)} do not fit; give at least two predictions in the same space"
+        )
+    if not torch.isfinite(predictions).all():
+        raise BadInputError("calibration: predictions hold NaN or infinity; look at the encoder that made them")
+    values = predictions.double()
+    spread = floor_std(values.std(dim=0, correction=0))
+    gain = (true_statistics.std.double() / spread).clamp(max=MAX_GAIN)
+    return Calibration(values.mean(dim=0), true_statistics.mean, gain, inputs)
+
+
+def calibration_folder(root: Path | str, encoder: str, subject: str) -> Path:
+    """Name the folder of a calibration: ``{root}/calibration/{encoder}/{subject}``."""
+    return Path(root) / "calibration" / encoder / subject
+
+
+def save_calibration(folder: Path | str, calibration: Calibration) -> Path:
+    """Write a calibration and its manifest.
+
+    Args:
+        folder: As named by :func:`calibration_folder`.
+        calibration: Fitted, with the hashes of encoder and adapter as inputs.
+
+    Returns:
+        The folder.
+
+    Raises:
+        BadInputError: If it does not name its encoder.
+    """
+    from safetensors.numpy import save_file
+
+    if "encoder" not in calibration.inputs:
+        raise BadInputError("calibration: name the encoder whose predictions it was fitted on (inputs['encoder'])")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").unlink(missing_ok=True)
+    with atomic_path(folder / FILE) as temporary:
+        save_file({name: np.ascontiguousarray(getattr(calibration, name).cpu()) for name in _BUFFERS}, temporary)
+    write_manifest(folder, Manifest("calibration", calibration.content_hash, inputs=calibration.inputs))
+    return folder
+
+
+def load_calibration(folder: Path | str, inputs: Mapping[str, str]) -> Calibration:
+    """Read a calibration of the encoder and adapter at hand.
+
+    Args:
+        folder: As named by :func:`calibration_folder`.
+        inputs: Content hashes of "encoder" and, where one is used, "adapter".
+
+    Returns:
+        The calibration.
+
+    Raises:
+        BadInputError: If it is missing, damaged, or of another encoder or adapter.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    manifest = read_manifest(folder, "calibration")
+    if set(manifest.inputs) != set(inputs):
+        raise BadInputError(
+            f"the calibration {folder} is of {sorted(manifest.inputs)}, this run has {sorted(inputs)}; fit it again"
+        )
+    require_inputs(manifest.inputs, inputs, f"the calibration {folder}")
+    try:
+        tensors = load_file(folder / FILE)
+        calibration = Calibration(tensors["predicted_mean"], tensors["true_mean"], tensors["gain"], manifest.inputs)
+    except (OSError, KeyError, SafetensorError) as error:
+        raise BadInputError(f"{folder / FILE} cannot be read ({error}); fit it again") from error
+    if calibration.content_hash != manifest.content_hash:
+        raise BadInputError(f"{folder / FILE} does not match its manifest; fit it again")
+    return calibration

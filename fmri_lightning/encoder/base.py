@@ -1,0 +1,142 @@
+"""What every map onto embeddings shares: scores of validation, and a checkpoint that says what it is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fmri_lightning.encoder.batches import run_seed
+from fmri_lightning.encoder.stored import describe_state, part_of_state, require_inputs
+from fmri_lightning.encoder.validation import embedding_scores
+from fmri_lightning.errors import UsageError
+
+
+class EmbeddingData(Protocol):
+    """What a map onto embeddings asks of its data module.
+
+    Attributes:
+        subject: For instance "subj01".
+        inputs: Content hash of each input.
+    """
+
+    subject: str
+    inputs: dict[str, str]
+
+    @property
+    def target_mean(self) -> Tensor:
+        """Mean raw target over the training pictures, (dim,)."""
+
+    @property
+    def target_std(self) -> Tensor:
+        """Standard deviation per dimension over the training pictures, (dim,)."""
+
+    @property
+    def val_ids(self) -> NDArray[np.int32]:
+        """Picture of each validation row."""
+
+
+class EmbeddingModule(LightningModule, ABC):
+    """A map onto raw embeddings; encoders and adapters.
+
+    Batches hold ``features``, raw ``targets`` and ``nsd_ids``.
+
+    Attributes:
+        kind: "encoder" or "adapter".
+        name: Word for messages.
+        predictor: Maps features to raw embeddings; built when the data are known.
+        root: Folder of all checkpoints.
+        fitted: What the fit found, plain types; goes into the checkpoint.
+    """
+
+    kind: str = ""
+    name: str = ""
+
+    def __init__(self, root: str = "checkpoints") -> None:
+        super().__init__()
+        self.root = Path(root)
+        self.predictor: nn.Module | None = None
+        self.fitted: dict[str, Any] = {}
+        self._outputs: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    @abstractmethod
+    def data(self) -> EmbeddingData:
+        """The data module of the running trainer."""
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """Build the map for the data at hand."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Describe map and spaces in plain types, enough to build the map again."""
+
+    @abstractmethod
+    def checkpoint_path(self) -> Path:
+        """Name the checkpoint file under the root of all checkpoints."""
+
+    def configure_model(self) -> None:
+        """Build the map once; its first weights depend on the run's seed and on nothing drawn before."""
+        if self.predictor is None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(run_seed())
+                self.predictor = self.build()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features (n, n_features) to raw embeddings (n, dim)."""
+        if self.predictor is None:
+            raise RuntimeError("the map was not built; it needs the widths that the data module knows")
+        result: Tensor = self.predictor(features)
+        return result
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Collect predictions of one batch."""
+        self._outputs.append((self(batch["features"]).float().cpu(), batch["targets"].cpu()))
+
+    def scored_rows(
+        self, predicted: NDArray[np.float32], true: NDArray[np.float32], nsd_ids: NDArray[np.int32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
+        """Turn rows of the validation set into rows that are scored; one and the same unless overridden."""
+        return predicted, true, nsd_ids
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores over all validation pictures."""
+        predicted, true = (torch.cat(parts).numpy() for parts in zip(*self._outputs, strict=True))
+        self._outputs.clear()
+        if self.trainer.sanity_checking:
+            return
+        # The rows of a limited validation are the first ones.
+        rows = self.scored_rows(predicted, true, self.data.val_ids[: len(predicted)])
+        scores = embedding_scores(rows[0], rows[1], self.data.target_mean.numpy(), rows[2])
+        for key, value in scores.items():
+            self.log(f"val/{key}", value, batch_size=len(rows[0]), sync_dist=True, prog_bar=key == "centred_cosine")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write what this map is, and the hashes of what it was fitted on."""
+        description = {
+            "kind": self.kind,
+            "name": self.name,
+            "subject": self.data.subject,
+            "inputs": dict(self.data.inputs),
+            "fitted": self.fitted,
+            **self.describe(),
+        }
+        checkpoint["fmri_lightning"] = describe_state(description, part_of_state(checkpoint, "predictor"))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on with a checkpoint of another kind, split or input."""
+        stored = checkpoint.get("fmri_lightning", {})
+        if (stored.get("kind"), stored.get("name")) != (self.kind, self.name):
+            raise UsageError(
+                f"--ckpt_path holds {stored.get('name', 'no checkpoint of ours')}, this run fits {self.name}"
+            )
+        if self._trainer is not None:
+            require_inputs(stored["inputs"], self.data.inputs, f"the checkpoint of {stored['subject']}")
+        self.fitted = dict(stored["fitted"])
