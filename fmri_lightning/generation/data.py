@@ -82,7 +82,8 @@ class ReconstructionDataModule(LightningDataModule):
         self.trial_mode: TrialMode = trial_mode
         self.test_set: TestSet = test_set
         self.embeddings = embeddings
-        self.shard = parse_shard(shard)
+        self._shard = shard  # read in setup: an error of a constructor would reach the user in jsonargparse's words
+        self.shard = (1, 1)
         self.table: TrialTable | None = None
         self.index_manifest: Manifest | None = None
         self.given: EmbeddingCache | None = None
@@ -98,7 +99,9 @@ class ReconstructionDataModule(LightningDataModule):
 
         Raises:
             BadInputError: Index missing, damaged or of another subject, or ids that it does not hold.
+            UsageError: The shard is not i/n.
         """
+        self.shard = parse_shard(self._shard)
         if self.embeddings is not None:
             self.given = EmbeddingCache.open(self.embeddings)
         if self.index_root is None:

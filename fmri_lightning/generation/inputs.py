@@ -171,7 +171,7 @@ def _open_calibration(inputs: Inputs, folder: str) -> None:
 
     if inputs.encoder is None:
         raise UsageError("a calibration belongs to an encoder; --data.embeddings takes no --model.calibration")
-    parts = {name: inputs.hashes[name] for name in ("encoder", "adapter") if name in inputs.hashes}
+    parts: dict[str, str] = {name: inputs.hashes[name] for name in ("encoder", "adapter") if name in inputs.hashes}
     inputs.calibration = load_calibration(folder, parts)
     inputs.hashes["calibration"] = inputs.calibration.content_hash
 

@@ -77,15 +77,11 @@ class ReconstructionModule(LightningModule):
         dry_run: bool = False,
     ) -> None:
         super().__init__()
-        for name, value in (("batch_size", batch_size), ("cpu_threads", cpu_threads), ("n_samples", n_samples)):
-            if value < 1:
-                raise UsageError(f"--model.{name} is at least 1, not {value}")
         self.encoder_ckpt, self.adapter_ckpt, self.calibration = encoder_ckpt, adapter_ckpt, calibration
         self.decoder_config = decoder
         self.condition: Condition = condition
-        self.options = SamplingOptions(
-            guidance_scale, num_inference_steps, noise_level, scheduler, guidance_interval
-        )
+        self._sampling = (guidance_scale, num_inference_steps, noise_level, scheduler, guidance_interval)
+        self.options: SamplingOptions
         self.n_samples = n_samples
         self.batch_size = batch_size
         self.cpu_threads = cpu_threads
@@ -129,6 +125,11 @@ class ReconstructionModule(LightningModule):
         """
         if stage != "predict":
             raise UsageError(f"ReconstructionModule draws pictures; run fmri-lightning predict, not {stage}")
+        for name in ("batch_size", "cpu_threads", "n_samples"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"--model.{name} is at least 1, not {getattr(self, name)}")
+        # Not in the constructor, whose errors would reach the user in jsonargparse's words.
+        self.options = SamplingOptions(*self._sampling)
         data = self.datamodule
         # An empty loader is the normal end of a dry run and of a run that is complete already.
         warnings.filterwarnings("ignore", message="Total length of `DataLoader`")

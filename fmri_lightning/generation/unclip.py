@@ -160,9 +160,11 @@ def _load_pipeline(folder: Path) -> Any:
     from diffusers.utils import logging
 
     logging.disable_progress_bar()
+    dropped = ["image_encoder", "feature_extractor"]
+    dropped += [name for name in ("text_encoder", "tokenizer") if not (folder / name).is_dir()]
     try:
-        return StableUnCLIPImg2ImgPipeline.from_pretrained(  # type: ignore[no-untyped-call]
-            folder, use_safetensors=True, local_files_only=True, image_encoder=None, feature_extractor=None
+        return StableUnCLIPImg2ImgPipeline.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, **dict.fromkeys(dropped)
         )
     except (OSError, ValueError, TypeError, AttributeError) as error:
         line = " ".join(str(error).split())[:300]

@@ -153,7 +153,8 @@ def failure_of(pixels: NDArray[np.uint8], finite: bool) -> str:
     """
     if not finite:
         return "latents are not finite"
-    std = float(np.std(pixels.astype(np.float64))) / 255
+    # Over the picture, colour by colour: one flat colour is as blank as grey.
+    std = float(pixels.astype(np.float64).std(axis=(0, 1)).max()) / 255
     return f"blank picture (standard deviation {std:.4f})" if std < BLANK_STD else ""
 
 

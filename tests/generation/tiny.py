@@ -81,7 +81,11 @@ def write_generator(folder: Path, declared: EmbeddingSpace | None = TARGET) -> P
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        StableUnCLIPImg2ImgPipeline(**generator_parts()).save_pretrained(folder)
+        parts = generator_parts()
+        StableUnCLIPImg2ImgPipeline(**parts).save_pretrained(folder)
+        # In shards, as the mini model ships: no file of the repository may be large.
+        (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+        parts["unet"].save_pretrained(folder / "unet", max_shard_size="200KB")
     if declared is not None:
         (folder / "embedding_space.json").write_text(declared.to_json())
     return folder
@@ -148,7 +152,9 @@ def trial_table() -> TrialTable:
 
 
 def write_brain(folder: Path) -> Brain:
-    from fmri_lightning.betas.fit import FittedPreprocess, preprocess_hash
+    from fmri_lightning.betas.artefact import save_preprocess
+    from fmri_lightning.betas.fit import FittedPreprocess, PreprocessConfig
+    from fmri_lightning.betas.store import BetaStore
     from fmri_lightning.embeddings.cache import write_cache
     from fmri_lightning.index.table import write_index
     from fmri_lightning.manifest import Manifest, content_hash, write_manifest
@@ -171,19 +177,14 @@ def write_brain(folder: Path) -> Brain:
     store = Manifest("betas", content_hash(betas), {"index": index.content_hash, "split": split}, config)
     write_manifest(folder / "betas", store)
 
-    from safetensors.numpy import save_file
-
     arrays = {
         "columns": np.arange(N_VOXELS, dtype=np.int32),
         "mean": betas.mean(axis=0),
         "scale": betas.std(axis=0),
     }
-    fitted = FittedPreprocess(arrays, {}, {})
-    (folder / "preproc").mkdir()
-    save_file(fitted.arrays, folder / "preproc" / "preproc.safetensors")
-    inputs = {"betas": store.content_hash, "index": index.content_hash, "split": split}
-    preproc = Manifest("preproc", preprocess_hash(arrays), inputs, {"n_voxels": N_VOXELS, "subject": "subj01"})
-    write_manifest(folder / "preproc", preproc)
+    preproc = save_preprocess(
+        folder / "preproc", FittedPreprocess(arrays, {}, {}), PreprocessConfig(), BetaStore.open(folder / "betas")
+    )
 
     write_maps(folder, {"preproc": preproc.content_hash, "split": split, "clip_cache": clip}, target_hash)
     return Brain(folder, table)

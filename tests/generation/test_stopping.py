@@ -1,0 +1,173 @@
+"""Signals, torn writes, several processes."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from fmri_lightning.errors import InterruptedRunError, ResourceError
+from fmri_lightning.generation.shards import PictureRecord, append_record, finished_units, open_shard, shard_path
+from tests.generation.conftest import pictures, summary
+from tests.generation.tiny import N_TEST
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_ends_the_run_after_the_batch(tmp_path, predict, monkeypatch, number):
+    from fmri_lightning.generation.module import ReconstructionModule
+
+    step = ReconstructionModule.predict_step
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
+
+    def signalled(self, batch, batch_idx):
+        os.kill(os.getpid(), number)
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(ReconstructionModule, "predict_step", signalled)
+    with pytest.raises(InterruptedRunError, match="same command resumes") as caught:
+        predict(tmp_path)
+    assert caught.value.exit_code == 75
+    assert len(pictures(tmp_path)) == 3, "the batch in flight is finished and written"
+    assert {n: signal.getsignal(n) for n in handlers} == handlers
+    monkeypatch.undo()
+    predict(tmp_path)
+    assert summary(tmp_path)["n_generated"] == N_TEST
+
+
+def test_ctrl_c_twice_ends_at_once(tmp_path, predict, monkeypatch):
+    from fmri_lightning.generation.module import ReconstructionModule
+
+    def twice(self, batch, batch_idx):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the second Ctrl-C came too late")
+
+    monkeypatch.setattr(ReconstructionModule, "predict_step", twice)
+    with pytest.raises((SystemExit, KeyboardInterrupt)):
+        predict(tmp_path)
+    assert not (tmp_path / ".lock").exists()
+
+
+@pytest.mark.parametrize("point", ["write_bytes", "replace", "fsync"])
+def test_a_failing_disk_leaves_whole_pictures_only(tmp_path, predict, monkeypatch, point):
+    import errno
+    from pathlib import Path
+
+    owner = os if point == "fsync" else Path
+    real = getattr(owner, point)
+    hits = []
+
+    def fails_at_the_fourth_picture(*args, **kwargs):
+        if point != "fsync" and "_generated.png" not in str(args[0]):
+            return real(*args, **kwargs)
+        hits.append(args)
+        if len(hits) == (14 if point == "fsync" else 4):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(owner, point, fails_at_the_fourth_picture)
+    with pytest.raises((ResourceError, OSError), match=r"disk is full|No space"):
+        predict(tmp_path)
+    monkeypatch.undo()
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert not (tmp_path / "decode_summary.json").exists()
+    kept = pictures(tmp_path)
+    predict(tmp_path)
+    assert len(pictures(tmp_path)) == N_TEST
+    assert kept.items() <= pictures(tmp_path).items()
+
+
+def test_a_torn_line_costs_its_picture_only(tmp_path):
+    path = shard_path(tmp_path, 0, (1, 1))
+    (tmp_path / "images").mkdir()
+    import hashlib
+
+    for trial in range(2):
+        (tmp_path / f"images/{trial}.png").write_bytes(b"png%d" % trial)
+        record = PictureRecord(
+            trial, trial, 0, 42, f"images/{trial}.png", hashlib.sha256(b"png%d" % trial).hexdigest(), 8
+        )
+        with open_shard(path) as handle:
+            append_record(handle, record)
+            handle.write(b'{"torn')
+    assert set(finished_units(tmp_path)) == {(0, 0), (1, 0)}
+    (tmp_path / "images/1.png").write_bytes(b"png")
+    assert set(finished_units(tmp_path)) == {(0, 0)}
+
+
+def arguments(brain, generator, out, *more):
+    data = [word for key, value in brain.data.items() for word in (f"--data.{key}", str(value))]
+    model = [word for key, value in brain.model.items() for word in (f"--model.{key}", str(value))]
+    return [
+        "predict", "--config", "configs/predict.yaml", "--config", "configs/decoder/mini.yaml", *data, *model,
+        "--model.decoder.model_id", str(generator), "--model.num_inference_steps", "2",
+        "--model.guidance_scale", "3.0", "--model.batch_size", "3", "--trainer.accelerator", "cpu",
+        "--output_dir", str(out), *more,
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_two_processes_draw_the_same_bytes_as_one(tmp_path, predict, brain, generator):
+    one = predict(tmp_path / "one")
+    two = tmp_path / "two"
+    words = arguments(brain, generator, two, "--trainer.devices", "2", "--trainer.strategy", "ddp")
+    done = subprocess.run(
+        [sys.executable, "-m", "fmri_lightning", *words], capture_output=True, text=True, timeout=500, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert pictures(two) == pictures(one)
+    assert (two / "predictions.parquet").read_bytes() == (one / "predictions.parquet").read_bytes()
+    assert summary(two)["results"] == summary(one)["results"]
+    lines = [len(path.read_text().splitlines()) for path in sorted((two / "shards").glob("rank*.jsonl"))]
+    assert sorted(lines) == [N_TEST // 2, N_TEST - N_TEST // 2]
+    # fewer items than ranks: the idle rank ends well
+    name = next(iter(pictures(two)))
+    (two / name).unlink()
+    again = subprocess.run(
+        [sys.executable, "-m", "fmri_lightning", *words], capture_output=True, text=True, timeout=500, check=False
+    )
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert pictures(two) == pictures(one)
+
+
+class TestCommandLine:
+    def test_shipped_configuration_draws_and_repeats(self, tmp_path, brain, generator, capsys):
+        from fmri_lightning.cli import main
+
+        for condition in ("predicted", "shuffled"):
+            words = arguments(brain, generator, tmp_path, "--data.limit", "2", "--model.condition", condition)
+            assert main(words) == 0, capsys.readouterr().err
+        assert len(pictures(tmp_path)) == 2
+        assert len(pictures(tmp_path / "controls" / "shuffled")) == 2
+        found = summary(tmp_path)
+        assert found["seed"] == 42
+        # the checkpoints carry hyperparameters of the same names: the command line wins
+        assert (found["guidance_scale"], found["num_inference_steps"], found["n_samples"]) == (3.0, 2, 1)
+
+    def test_refusals_are_one_line_with_a_code(self, tmp_path, brain, generator, capsys):
+        from fmri_lightning.cli import main
+
+        bad = {
+            ("--model.adapter_ckpt", "nowhere.ckpt"): 3,
+            ("--model.conditoin", "mean"): 2,
+            ("--data.shard", "3/2"): 2,
+            ("--model.batch_size", "0"): 2,
+            ("--model.scheduler", "dpm"): 2,
+            ("--model.decoder.family", "dalle"): 2,
+            ("--ckpt_path", str(brain.model["encoder_ckpt"])): 2,
+        }
+        for more, code in bad.items():
+            assert main(arguments(brain, generator, tmp_path / "run", *more)) == code
+            err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fmri-lightning:")]
+            assert len(err) == 1
+        assert not (tmp_path / "run").exists()
+
+    def test_seed_settings_compose(self, tmp_path, brain, generator, capsys):
+        from fmri_lightning.cli import main
+
+        words = arguments(brain, generator, tmp_path / "run", "--config", "configs/predict_seed.yaml")
+        assert main([*words, "--model.dry_run", "true"]) == 0, capsys.readouterr().err
+        assert f"{N_TEST * 100} in all" in capsys.readouterr().out
+        assert not (tmp_path / "run").exists()
