@@ -1,0 +1,60 @@
+"""The README's commands: every block marked `bash run` is executed, the others are parsed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from fmri_lightning.cli import COMMANDS, main
+
+ROOT = Path(__file__).resolve().parents[1]
+READMES = sorted(path for path in ROOT.rglob("README.md") if not {".venv", ".git"} & set(path.relative_to(ROOT).parts))
+MINIATURE_TWINS = {"vit-b-32": "mini-source", "vit-h-14": "mini-target"}
+"""Hub models are out of reach in tests; their shipped stand-ins have the same widths."""
+
+
+def command_lines(text: str, marker: str) -> list[list[str]]:
+    """Return the argument lists of all fmri-lightning lines in blocks with an info string."""
+    blocks = re.findall(rf"^```{marker}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    lines = [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("fmri-lightning ")]
+
+
+def with_miniature(arguments: list[str], root: Path) -> list[str]:
+    """Return a README command with the miniature in NSD's place and mini models in the hub's."""
+    swapped = [MINIATURE_TWINS.get(word, word.replace("$NSD", str(root))) for word in arguments]
+    if swapped[0] == "predict":
+        swapped += ["--config", "configs/decoder/mini.yaml", "--model.num_inference_steps", "2"]
+        swapped[swapped.index("--data.limit") + 1] = "4"
+    if swapped[:3] in (["fit", "--config", "configs/encoder/mlp.yaml"], ["fit", "--config", "configs/adapter.yaml"]):
+        swapped += ["--trainer.max_epochs", "2"]
+    return swapped
+
+
+def test_readme_commands_run_on_the_miniature(miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands = command_lines((ROOT / "README.md").read_text(), "bash run")
+    assert [arguments[0] for arguments in commands] == [
+        "index", "betas", "clip-cache", "clip-cache", "fit", "fit", "fit", "predict", "evaluate", "report",
+    ]  # fmt: skip
+    for arguments in commands:
+        assert main(with_miniature(arguments, miniature)) == 0, shlex.join(arguments)
+    run = tmp_path / "outputs" / "recon" / "subj01" / "ridge_diffusion"
+    assert len(list((run / "images").glob("nsd*_generated.png"))) == 4
+    assert (run / "report" / "index.html").is_file()
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_named_in_a_readme_exists(readme: Path) -> None:
+    named = set(re.findall(r"fmri-lightning ([a-z-]+)", readme.read_text()))
+    assert named <= set(COMMANDS) | {"fit", "validate", "predict"}
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_named_in_a_readme_exist(readme: Path) -> None:
+    named = set(re.findall(r"configs/[\w/]+\.yaml", readme.read_text()))
+    missing = [name for name in sorted(named) if not (ROOT / name).is_file()]
+    assert not missing
