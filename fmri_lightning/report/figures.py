@@ -17,11 +17,18 @@ if TYPE_CHECKING:
 
 # A colour no figure uses, exchanged for the page's own text colour.
 _INK = "#010203"
-COLOURS = {"true_target": "#2f9e6e", "true_source": "#2a9aa8", "predicted": "#3b82d6", "shuffled": "#d9772b"}
+COLOURS = {
+    "true_target": "#2f9e6e",
+    "true_source": "#2a9aa8",
+    "predicted": "#3b82d6",
+    "shuffled_as_drawn": "#c9a227",
+    "shuffled": "#d9772b",
+}
 _LABELS = {
     "true_target": "real embedding",
     "true_source": "real source embedding",
     "predicted": "from the brain",
+    "shuffled_as_drawn": "shuffled, against its source",
     "mean": "mean embedding",
     "unconditional": "no embedding",
 }

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from fmri_lightning.evaluation.protocols import METRICS, PROTOCOLS, MetricInfo
 from fmri_lightning.report.runs import Evaluation, Interval, ReportRun
 
-LADDER = ("true_target", "true_source", "predicted", "mean", "unconditional", "shuffled")
-"""Conditions from the decoder's ceiling down to the null."""
+LADDER = ("true_target", "true_source", "predicted", "shuffled_as_drawn", "mean", "unconditional", "shuffled")
+"""Conditions from the decoder's ceiling down to the null; shuffled_as_drawn are the shuffled pictures scored
+against the stimuli whose embeddings drew them, which must equal predicted."""
 EXPECTED = ("true_target", "predicted", "shuffled")
 """Those without which the cause of a score is not shown."""
 
@@ -44,7 +45,8 @@ def headline(evaluation: Evaluation) -> str | None:
     """
     scored = list(evaluation.summary["metrics"])
     known = PROTOCOLS.get(evaluation.protocol)
-    preferred: list[str] = [] if known is None else [known.headline]
+    recorded = evaluation.summary.get("headline")
+    preferred = [str(recorded)] if recorded else [] if known is None else [known.headline]
     preferred += [name for name in scored if "two_way" in name] + scored
     return next((name for name in preferred if name in scored and evaluation.score(name)), None)
 
@@ -62,7 +64,10 @@ def rung(run: ReportRun, protocol: str, metric: str, condition: str) -> Interval
         The score, with its interval where one was written; None where not scored.
     """
     evaluation = run.evaluations.get(protocol)
-    return None if evaluation is None else evaluation.score(metric, condition)
+    if evaluation is None or (condition == "shuffled_as_drawn" and condition in evaluation.borrowed()):
+        # Another encoder drew borrowed pictures: against their own stimuli they measure that encoder.
+        return None
+    return evaluation.score(metric, condition)
 
 
 def chance(evaluation: Evaluation, metric: str) -> float | None:
@@ -93,7 +98,8 @@ def verdict(run: ReportRun, protocol: str | None) -> Verdict:
     if floor is not None:
         text += f", chance {format_number(metric, floor)}"
     if null is not None:
-        text += f", shuffled control {format_score(metric, null)}"
+        owner = evaluation.borrowed().get("shuffled")
+        text += f", shuffled control{f' of {owner}' if owner else ''} {format_score(metric, null)}"
     if null is None:
         return Verdict(run.label, f"{text}. No shuffled control was scored, so the cause is not shown.", "open")
     follows = _above(score, null, info.higher_is_better) and (

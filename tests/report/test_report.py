@@ -135,6 +135,25 @@ def test_runs_stand_side_by_side(scored_run, tmp_path, stimuli_root):
     assert "ridge has no control true_target" in page.text
 
 
+def test_a_borrowed_control_is_named_and_measures_only_the_null(tmp_path, stimuli_root):
+    ridge = write_run(tmp_path / "ridge_diffusion", stimuli_root, encoder="ridge")
+    write_evaluation(ridge)
+    path = ridge / "evaluation/demo/summary.json"
+    summary = json.loads(path.read_text())
+    rows = summary["metrics"]["alexnet2_two_way"]["rows"]
+    rows["shuffled_as_drawn"] = {"value": 0.79, "ci_low": 0.7, "ci_high": 0.9}
+    path.write_text(json.dumps(summary))
+    html, _ = write_page([ridge], tmp_path / "own")
+    assert "ridge: shuffled, against its source" in html
+    for row in (rows["shuffled"], rows["shuffled_as_drawn"]):
+        row["from"] = "mlp_diffusion"
+    path.write_text(json.dumps(summary))
+    html, page = write_page([ridge], tmp_path / "borrowed")
+    assert "shuffled control of mlp_diffusion 50.0 %" in page.text
+    assert "its scores use that of mlp_diffusion" in page.text
+    assert "ridge: shuffled, against its source" not in html
+
+
 def test_two_runs_of_one_encoder_keep_apart(tmp_path, stimuli_root):
     runs = [write_run(tmp_path / name, stimuli_root) for name in ("mlp_diffusion", "mlp_nearest")]
     _, page = write_page(runs, tmp_path / "page")
@@ -211,7 +230,7 @@ def test_csv_has_one_line_a_picture_with_its_scores(scored_run, tmp_path):
 
 
 def test_absolute_paths_are_shortened(tmp_path, stimuli_root):
-    run = write_run(tmp_path / "run", stimuli_root, checkpoint="/home/somebody/secret/project/runs/a/b/mlp.ckpt")
+    run = write_run(tmp_path / "run", stimuli_root, checkpoint="/data/somebody/secret/project/runs/a/b/mlp.ckpt")
     html, page = write_page([run], tmp_path / "page")
     assert "…/runs/a/b/mlp.ckpt" in page.text
     assert "somebody" not in html
