@@ -36,6 +36,39 @@ def retrieval_ranks(similarity: NDArray[np.floating], ids: NDArray[np.integer] |
     return np.asarray(1 + (~behind & distractor).sum(axis=1), dtype=np.int64)
 
 
+def gallery_ranks(
+    similarity: NDArray[np.floating], query_ids: NDArray[np.integer], gallery_ids: NDArray[np.integer]
+) -> NDArray[np.int64]:
+    """Rank of the true candidate in a gallery that holds more stimuli than were queried.
+
+    Args:
+        similarity: Matrix (n, m), queries in rows, gallery in columns.
+        query_ids: Stimulus of each query (n,), repeats allowed.
+        gallery_ids: Stimulus of each candidate (m,), each once.
+
+    Returns:
+        int64 (n,), 1 = first; ties and NaN count against.
+
+    Raises:
+        ValueError: Shapes do not fit, the gallery holds a stimulus twice, or lacks a query's stimulus.
+    """
+    queries, gallery = np.asarray(query_ids), np.asarray(gallery_ids)
+    if similarity.shape != (len(queries), len(gallery)):
+        raise ValueError(f"{len(queries)} queries and {len(gallery)} candidates do not fit {similarity.shape}")
+    order = np.argsort(gallery, kind="stable")
+    ascending = gallery[order]
+    if np.any(ascending[1:] == ascending[:-1]):
+        raise ValueError("a stimulus stands twice in the gallery")
+    place = np.minimum(np.searchsorted(ascending, queries), len(gallery) - 1)
+    if np.any(ascending[place] != queries):
+        raise ValueError("the gallery lacks a stimulus that was queried")
+    true = order[place]
+    rows = np.arange(len(queries))
+    ahead = ~(similarity < similarity[rows, true][:, None])
+    ahead[rows, true] = False
+    return np.asarray(1 + ahead.sum(axis=1), dtype=np.int64)
+
+
 def top_k(ranks: NDArray[np.integer], k: int) -> NDArray[np.float64]:
     """Whether each query has its match among the first k.
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import top_k_accuracy_score
 
-from fmri_lightning.metrics.retrieval import pooled_top_1, retrieval_ranks, top_k
+from fmri_lightning.metrics.retrieval import gallery_ranks, pooled_top_1, retrieval_ranks, top_k
 
 
 def noisy_similarity(n: int, seed: int) -> np.ndarray:
@@ -76,3 +76,31 @@ def test_impossible_requests_are_refused() -> None:
         pooled_top_1(np.eye(20))
     with pytest.raises(ValueError, match="k of at least 1"):
         top_k(np.arange(3), 0)
+
+
+def test_gallery_of_the_queries_alone_equals_the_square_case() -> None:
+    similarity = noisy_similarity(20, 6)
+    ids = np.random.default_rng(7).permutation(100)[:20]
+    order = np.random.default_rng(8).permutation(20)
+    expected = retrieval_ranks(similarity).tolist()
+    assert gallery_ranks(similarity[:, order], ids, ids[order]).tolist() == expected
+
+
+def test_larger_gallery_equals_a_sort() -> None:
+    rng = np.random.default_rng(9)
+    gallery_ids, query_ids = rng.permutation(50), np.array([7, 7, 31, 0])
+    similarity = rng.random((4, 50))
+    expected = [
+        list(gallery_ids[np.argsort(-row)]).index(query) + 1 for row, query in zip(similarity, query_ids, strict=True)
+    ]
+    assert gallery_ranks(similarity, query_ids, gallery_ids).tolist() == expected
+    assert gallery_ranks(np.zeros((4, 50)), query_ids, gallery_ids).tolist() == [50] * 4
+
+
+def test_unfit_galleries_are_refused() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        gallery_ranks(np.zeros((1, 2)), np.array([3]), np.array([3, 3]))
+    with pytest.raises(ValueError, match="lacks"):
+        gallery_ranks(np.zeros((1, 2)), np.array([3]), np.array([1, 2]))
+    with pytest.raises(ValueError, match="do not fit"):
+        gallery_ranks(np.zeros((2, 2)), np.array([3]), np.array([1, 3]))
