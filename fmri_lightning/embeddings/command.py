@@ -125,9 +125,10 @@ def _existing(out: Path, spec: SpaceSpec, config: dict[str, Any], overwrite: boo
 def _open_matching(path: Path, spec: SpaceSpec, config: dict[str, Any]) -> EmbeddingCache:
     manifest, space = read_cache_manifest(path)
     if space.model_id != spec.model_id or space.revision != (spec.revision or ""):
+        theirs, ours = (f"{one.model_id} {one.revision or ''}".strip() for one in (space, spec))
         raise BadInputError(
-            f"{path} holds embeddings of {space.model_id} {space.revision}, not of {spec.model_id} "
-            f"{spec.revision or ''}; one file holds one space: give another --out, or --overwrite"
+            f"{path} holds embeddings of {theirs}, not of {ours}; one file holds one space: "
+            "give another --out, or --overwrite"
         )
     if manifest.config.get("stimuli") != config["stimuli"]:
         raise BadInputError(f"{path} was made from other pictures than those given; give another --out, or --overwrite")
