@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fmri_lightning.errors import UsageError
 from fmri_lightning.generation.predictions import Predictions
@@ -20,7 +21,43 @@ from fmri_lightning.metrics.cosine import cosine
 from fmri_lightning.progress import track
 
 if TYPE_CHECKING:
+    from fmri_lightning.embeddings.image_encoder import ImageEncoder
+    from fmri_lightning.generation.data import ReconstructionDataModule
     from fmri_lightning.generation.module import ReconstructionModule
+
+
+def load_chooser(data: ReconstructionDataModule, source: NDArray[np.float32] | None) -> ImageEncoder:
+    """Load the encoder that embeds drawn pictures in the source space.
+
+    Args:
+        data: Names the CLIP cache, whose model it is.
+        source: Source embeddings of the run, or None where it has none.
+
+    Returns:
+        The encoder on the CPU.
+
+    Raises:
+        UsageError: There is nothing to compare with.
+        BadInputError: The encoder's weights are not on this machine, or not those of the cache.
+    """
+    from fmri_lightning.embeddings.cache import EmbeddingCache
+    from fmri_lightning.embeddings.image_encoder import ImageEncoder
+    from fmri_lightning.embeddings.spaces import SPACES
+    from fmri_lightning.records import require_same_space
+
+    if source is None or data.clip_cache is None:
+        raise UsageError(
+            "--model.n_samples above 1 chooses by source embeddings; give --data.clip_cache and an encoder"
+        )
+    space = EmbeddingCache.open(data.clip_cache).space
+    known = space.name in SPACES
+    encoder = (
+        ImageEncoder.from_space(space.name)
+        if known
+        else ImageEncoder.from_space(space.model_id, space.revision or None)
+    )
+    require_same_space(encoder.space, space, "the encoder that chooses", f"clip cache {data.clip_cache}")
+    return encoder
 
 
 def choose_samples(
@@ -37,22 +74,13 @@ def choose_samples(
         Per item with a picture: trial_id, chosen sample, and the cosines of all its samples.
 
     Raises:
-        UsageError: There is no source embedding or no encoder of its space to compare with.
+        UsageError: There is no source embedding to compare with.
+        BadInputError: There is no encoder of its space.
     """
     from PIL import Image
 
-    from fmri_lightning.embeddings.image_encoder import ImageEncoder
-    from fmri_lightning.embeddings.spaces import SPACES
-    from fmri_lightning.records import require_same_space
-
-    cache = module.datamodule.clip_cache
-    if table.source is None or cache is None:
-        raise UsageError("choosing among samples compares source embeddings; give --data.clip_cache and an encoder")
-    from fmri_lightning.embeddings.cache import EmbeddingCache
-
-    space = EmbeddingCache.open(cache).space
-    encoder = ImageEncoder.from_space(space.name if space.name in SPACES else space.model_id)
-    require_same_space(encoder.space, space, "the encoder that chooses", f"clip cache {cache}")
+    encoder = load_chooser(module.datamodule, table.source)
+    assert table.source is not None
     choices = []
     for row in track(range(len(table)), "choosing samples"):
         trial = int(table.trial_id[row])

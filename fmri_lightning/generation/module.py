@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 
 from fmri_lightning.errors import ResourceError, UsageError
+from fmri_lightning.generation.choose import load_chooser
 from fmri_lightning.generation.controls import Condition
 from fmri_lightning.generation.data import ReconstructionDataModule
 from fmri_lightning.generation.decoder import DecoderConfig, Drawn, decoder_space, load_decoder
@@ -164,6 +165,8 @@ class ReconstructionModule(LightningModule):
     def _run_front_end(self, inputs: Inputs, resumed: bool) -> None:
         data = self.datamodule
         found = run_front_end(inputs, self.condition, data.trial_mode, data.gallery_limit, self.run_seed)
+        if self.n_samples > 1 and self.decoder_config.family != "none":
+            load_chooser(data, found.predictions.source)  # better known now than after the last picture
         self._info = RunInfo.begin(self, inputs, found, resumed)
         write_predictions(self.run_folder / FILE_NAME, found.predictions, self._info.about_predictions())
 

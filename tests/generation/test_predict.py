@@ -1,5 +1,6 @@
 """The whole of predict on a tiny brain: same picture everywhere, exactly what was asked, outputs as promised."""
 
+import io
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from fmri_lightning.generation.decoder import DecoderConfig
 from fmri_lightning.generation.predictions import read_predictions
 from fmri_lightning.manifest import run_lock
 from tests.generation.conftest import pictures, summary
-from tests.generation.tiny import N_TARGET, N_TEST, TARGET, space, write_brain, write_generator
+from tests.generation.tiny import N_TARGET, N_TEST, TARGET, space, write_brain, write_generator, write_tower
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +157,42 @@ def test_a_kill_between_batches_resumes_to_the_same_bytes(tmp_path, predict, who
     assert summary(tmp_path)["results"] == summary(whole)["results"]
 
 
+def record_shapes(monkeypatch, fits=lambda n: True):
+    from fmri_lightning.generation.unclip import UnclipDecoder
+
+    draw, shapes = UnclipDecoder.draw, []
+
+    def recorded(self, embeddings, seeds, options, unconditional=False):
+        shapes.append(len(embeddings))
+        if not fits(len(embeddings)):
+            raise torch.cuda.OutOfMemoryError("too much")
+        return draw(self, embeddings, seeds, options, unconditional)
+
+    monkeypatch.setattr(UnclipDecoder, "draw", recorded)
+    return shapes
+
+
+def test_every_batch_has_the_same_shape(tmp_path, predict, monkeypatch):
+    shapes = record_shapes(monkeypatch)
+    predict(tmp_path)
+    assert shapes == [3, 3, 3], "seven pictures in batches of three: the last one is padded"
+
+
+def test_out_of_memory_halves_the_batch_and_says_so(tmp_path, predict, monkeypatch, whole):
+    shapes = record_shapes(monkeypatch, fits=lambda n: n < 3)
+    predict(tmp_path)
+    assert shapes == [3] + [1] * N_TEST
+    lines = (tmp_path / "shards" / "rank0000.jsonl").read_text().splitlines()
+    assert {json.loads(line)["batch_shape"] for line in lines} == {1}
+    for name, data in pictures(tmp_path).items():
+        with Image.open(io.BytesIO(data)) as here, Image.open(whole / name) as there:
+            assert np.abs(np.asarray(here, int) - np.asarray(there, int)).max() <= 2
+    monkeypatch.undo()
+    record_shapes(monkeypatch, fits=lambda n: False)
+    with pytest.raises(ResourceError, match="batch size 1"):
+        predict(tmp_path / "never")
+
+
 def test_a_finished_run_draws_nothing_again(tmp_path, predict, whole):
     predict(tmp_path)
     before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("images/*")}
@@ -207,6 +244,7 @@ def test_single_trials_and_averaged_outputs(tmp_path, predict, brain):
 
 def test_k_samples_have_their_own_noise(tmp_path, predict, whole, monkeypatch):
     chosen = []
+    monkeypatch.setattr("fmri_lightning.generation.module.load_chooser", lambda *a: None)
     monkeypatch.setattr("fmri_lightning.generation.summary.choose_samples", lambda *a: chosen.append(a) or [])
     run = predict(tmp_path, n_samples=3, data_limit=2)
     drawn = pictures(run)
@@ -215,6 +253,27 @@ def test_k_samples_have_their_own_noise(tmp_path, predict, whole, monkeypatch):
     name = summary(whole)["results"][0]["image_path"].removeprefix("images/").removesuffix("_generated.png")
     assert drawn[f"samples/{name}_k0.png"] == pictures(whole)[f"images/{name}_generated.png"]
     assert chosen
+
+
+def test_the_chosen_sample_is_nearest_to_the_prediction(tmp_path, generator):
+    from fmri_lightning.embeddings.image_encoder import ImageEncoder
+    from tests.generation.conftest import Predict
+
+    encoder = ImageEncoder.from_space(str(write_tower(tmp_path / "tower")))
+    other = write_brain(tmp_path / "brain", encoder.space)
+    run = Predict(other, generator)(tmp_path / "run", n_samples=3, data_limit=2)
+    table, _ = read_predictions(run / "predictions.parquet")
+    drawn = pictures(run)
+    for row, choice in enumerate(summary(run)["choices"]):
+        stem = f"nsd{table.nsd_id[row]}"
+        cosines = []
+        for k in range(3):
+            with Image.open(run / f"samples/{stem}_k{k}.png") as picture, torch.no_grad():
+                embedded = encoder(torch.from_numpy(np.asarray(picture)[None].copy()))[0]
+            cosines.append(torch.cosine_similarity(embedded, torch.from_numpy(table.source[row].copy()), dim=0).item())
+        assert choice["cosines"] == pytest.approx(cosines, abs=1e-5)
+        assert drawn[f"images/{stem}_generated.png"] == drawn[f"samples/{stem}_k{int(np.argmax(cosines))}.png"]
+    assert summary(run)["n_generated"] == 2
 
 
 def test_blank_pictures_are_failures_not_results(tmp_path, predict, brain, generator):
@@ -321,6 +380,13 @@ class TestRefused:
         self.refused(predict, tmp_path, UsageError, "encoder_ckpt", encoder_ckpt=None)
         self.refused(predict, tmp_path, BadInputError, "nowhere.ckpt", encoder_ckpt="nowhere.ckpt")
         self.refused(predict, tmp_path, UsageError, "target_cache", condition="true_target", data_target_cache=None)
+
+    def test_choosing_without_an_encoder(self, predict, tmp_path):
+        with pytest.raises(UsageError, match=r"tiny-source.*--revision"):
+            predict(tmp_path / "run", n_samples=2)
+        with pytest.raises(UsageError, match="clip_cache"):
+            predict(tmp_path / "bare", n_samples=2, data_clip_cache=None)
+        assert not list(tmp_path.rglob("*.parquet"))
 
     def test_more_than_there_is(self, predict, tmp_path):
         self.refused(predict, tmp_path, BadInputError, "more than the 7", data_limit=8)

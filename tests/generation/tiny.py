@@ -151,7 +151,7 @@ def trial_table() -> TrialTable:
     )
 
 
-def write_brain(folder: Path) -> Brain:
+def write_brain(folder: Path, source_space: EmbeddingSpace = SOURCE) -> Brain:
     from fmri_lightning.betas.artefact import save_preprocess
     from fmri_lightning.betas.fit import FittedPreprocess, PreprocessConfig
     from fmri_lightning.betas.store import BetaStore
@@ -166,7 +166,7 @@ def write_brain(folder: Path) -> Brain:
     ids = np.unique(table.nsd_id)
     source = rng.normal(1.0, 2.0, size=(len(ids), N_SOURCE)).astype(np.float32)
     target = (source @ rng.normal(size=(N_SOURCE, N_TARGET))).astype(np.float32)
-    clip = write_cache(folder / "clip.parquet", ids, source, SOURCE)
+    clip = write_cache(folder / "clip.parquet", ids, source, source_space)
     target_hash = write_cache(folder / "target.parquet", ids, target, TARGET)
 
     signal = source[np.searchsorted(ids, table.nsd_id)] @ rng.normal(size=(N_SOURCE, N_VOXELS))
@@ -186,11 +186,11 @@ def write_brain(folder: Path) -> Brain:
         folder / "preproc", FittedPreprocess(arrays, {}, {}), PreprocessConfig(), BetaStore.open(folder / "betas")
     )
 
-    write_maps(folder, {"preproc": preproc.content_hash, "split": split, "clip_cache": clip}, target_hash)
+    write_maps(folder, {"preproc": preproc.content_hash, "split": split, "clip_cache": clip}, target_hash, source_space)
     return Brain(folder, table)
 
 
-def write_maps(folder: Path, inputs: dict, target_hash: str) -> None:
+def write_maps(folder: Path, inputs: dict, target_hash: str, source_space: EmbeddingSpace) -> None:
     """An encoder and an adapter with random weights, as Lightning writes them, hyperparameters and all."""
     from fmri_lightning.adapter.network import AdapterNetwork
     from fmri_lightning.encoder.network import build_predictor
@@ -220,7 +220,7 @@ def write_maps(folder: Path, inputs: dict, target_hash: str) -> None:
         folder / "ridge.ckpt",
         encoder,
         {
-            "kind": "encoder", "name": "ridge", "trial_mode": "average", "space": SOURCE.to_json(),
+            "kind": "encoder", "name": "ridge", "trial_mode": "average", "space": source_space.to_json(),
             "inputs": inputs, "predictor": linear, **common,
         },
     )  # fmt: skip
@@ -228,8 +228,22 @@ def write_maps(folder: Path, inputs: dict, target_hash: str) -> None:
         folder / "adapter.ckpt",
         adapter,
         {
-            "kind": "adapter", "name": "adapter", "source_space": SOURCE.to_json(), "target_space": TARGET.to_json(),
-            "inputs": {**inputs, "target_cache": target_hash}, **common,
+            "kind": "adapter", "name": "adapter", "source_space": source_space.to_json(),
+            "target_space": TARGET.to_json(), "inputs": {**inputs, "target_cache": target_hash}, **common,
             "network": {"n_source": N_SOURCE, "n_target": N_TARGET, "layer_norm": True},
         },
     )  # fmt: skip
+
+
+def write_tower(folder: Path) -> Path:
+    """A tiny image encoder of N_SOURCE dimensions."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    config = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8,
+        projection_dim=N_SOURCE,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(6)
+        CLIPVisionModelWithProjection(config).save_pretrained(folder)
+    return folder
