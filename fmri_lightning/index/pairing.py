@@ -113,7 +113,7 @@ def _identify(
     centre_x, centre_y = x_train.mean(axis=0), y_train.mean(axis=0)
     x, y = x_train - centre_x, y_train - centre_y
     gram = x @ x.T
-    alpha = np.trace(gram) / len(gram)  # the mean eigenvalue: no search is needed to beat chance
+    alpha = gram.trace() / len(gram)  # the mean eigenvalue: no search is needed to beat chance
     weights = np.linalg.solve(gram + alpha * np.eye(len(gram), dtype=gram.dtype), y)
     predicted = (x_val - centre_x) @ (x.T @ weights)
     scores = _unit(predicted) @ _unit(y_val - centre_y).T
@@ -128,18 +128,17 @@ def _means(
     embeddings: NDArray[np.floating],
     chosen: NDArray[np.bool_],
     limit: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean betas and the embedding of each picture of a split."""
     trials = np.flatnonzero(chosen)
-    unique, first, inverse = np.unique(nsd_id[trials], return_index=True, return_inverse=True)
-    kept = np.arange(min(limit, len(unique)))
-    if len(kept) < 2:
+    trials = trials[np.argsort(nsd_id[trials], kind="stable")]
+    _, first, counts = np.unique(nsd_id[trials], return_index=True, return_counts=True)
+    first, counts = first[:limit], counts[:limit]
+    if len(first) < 2:
         raise BadInputError("the pairing check needs at least two train and two val pictures; index more sessions")
-    sums = np.zeros((len(kept), betas.shape[1]))
-    use = inverse < len(kept)
-    np.add.at(sums, inverse[use], betas[rows[trials[use]]])
-    counts = np.bincount(inverse[use], minlength=len(kept))
-    return sums / counts[:, None], embeddings[places[trials[first[kept]]]].astype(np.float64)
+    used = betas[rows[trials[: first[-1] + counts[-1]]]].astype(np.float32)
+    means = np.add.reduceat(used, first, axis=0) / counts[:, None].astype(np.float32)
+    return means, embeddings[places[trials[first]]].astype(np.float32)
 
 
 def _unit(x: NDArray[np.floating]) -> NDArray[np.floating]:
