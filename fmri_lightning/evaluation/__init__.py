@@ -1,0 +1,1 @@
+"""Scores with what belongs beside them: protocol, chance, null, ceiling and interval."""

@@ -1,0 +1,187 @@
+"""What an evaluation writes: scores.parquet, summary.json and a manifest that says both are whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmri_lightning.evaluation.protocols import METRICS
+from fmri_lightning.manifest import Manifest, atomic_path, content_hash, run_lock, write_json, write_manifest
+from fmri_lightning.metrics.bootstrap import bootstrap_interval
+from fmri_lightning.metrics.permutation import paired_sign_flip
+
+SCORES = "scores.parquet"
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """Scores of one set of pictures: the run itself, or a row beside it.
+
+    Attributes:
+        ids: Stimulus that each item is blocked by in the bootstrap (n,).
+        values: Metric to scores (n,).
+        source: Where the pictures come from, when not from the run itself.
+    """
+
+    ids: NDArray[np.int32]
+    values: dict[str, NDArray[np.float64]]
+    source: str | None = None
+
+
+@dataclass(eq=False)
+class Evaluation:
+    """Everything known when the scoring is through.
+
+    Attributes:
+        run: Scores of the run itself.
+        samples: Sample number of each item (n,).
+        rows: Rows beside the score, by name.
+        chance: Metric to chance level.
+        mean_vector: Metric to the value of predicting the training mean.
+        circular: Metrics whose network is the conditioning or choosing space.
+        skipped: What was not computed, and why.
+        header: Further fields of the summary: protocol, n, test_set, simulated, ...
+        inputs: Content hashes for the manifest.
+        config: Settings for the manifest.
+    """
+
+    run: Row
+    samples: NDArray[np.int16]
+    rows: dict[str, Row] = field(default_factory=dict)
+    chance: dict[str, float] = field(default_factory=dict)
+    mean_vector: dict[str, float] = field(default_factory=dict)
+    circular: set[str] = field(default_factory=set)
+    skipped: dict[str, str] = field(default_factory=dict)
+    header: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+def summarise(evaluation: Evaluation, n_resamples: int, seed: int) -> dict[str, Any]:
+    """Turn scores into the contents of summary.json.
+
+    Args:
+        evaluation: Scores of the run and of the rows beside it.
+        n_resamples: Bootstrap resamples.
+        seed: Seed of bootstrap and permutations.
+
+    Returns:
+        Plain types. ``metrics.{name}`` holds value, ci_low, ci_high, chance, null (shuffled), ceiling
+        (true_target), what the metric is, and ``rows`` with the same for every row beside the score.
+    """
+    metrics = {}
+    for metric, values in evaluation.run.values.items():
+        info = METRICS[metric]
+        rows = {
+            name: {**_interval(row, metric, n_resamples, seed), "from": row.source}
+            for name, row in evaluation.rows.items()
+            if metric in row.values
+        }
+        chance = evaluation.chance.get(metric, info.chance)
+        metrics[metric] = {
+            **_interval(evaluation.run, metric, n_resamples, seed),
+            "chance": chance,
+            "null": rows.get("shuffled", {}).get("value"),
+            "ceiling": rows.get("true_target", {}).get("value"),
+            "mean_vector": evaluation.mean_vector.get(metric, rows.get("mean", {}).get("value")),
+            "p_against_null": _p_against_null(evaluation, metric, seed),
+            "label": info.label,
+            "statistic": info.statistic,
+            "higher_is_better": info.higher_is_better,
+            "network": info.network,
+            "stand_in_for": info.stand_in_for,
+            "circular": metric in evaluation.circular,
+            "undefined": evaluation.run.ids[np.isnan(values)].tolist(),
+            "rows": rows,
+        }
+    return {**evaluation.header, "metrics": metrics, "skipped": evaluation.skipped}
+
+
+def _interval(row: Row, metric: str, n_resamples: int, seed: int) -> dict[str, Any]:
+    values = row.values[metric]
+    defined = ~np.isnan(values)
+    if not defined.any():
+        return {"value": None, "ci_low": None, "ci_high": None, "n": 0}
+    found = bootstrap_interval(
+        values[defined], row.ids[defined], METRICS[metric].statistic, n_resamples=n_resamples, seed=seed
+    )
+    return {"value": found.value, "ci_low": found.low, "ci_high": found.high, "n": int(defined.sum())}
+
+
+def _p_against_null(evaluation: Evaluation, metric: str, seed: int) -> float | None:
+    """Sign-flip p that run and shuffled pictures of the same stimuli score alike."""
+    null = evaluation.rows.get("shuffled")
+    if null is None or metric not in null.values:
+        return None
+    difference = evaluation.run.values[metric] - null.values[metric]
+    defined = ~np.isnan(difference)
+    if not defined.any():
+        return None
+    _, block = np.unique(evaluation.run.ids[defined], return_inverse=True)
+    means = np.bincount(block, weights=difference[defined]) / np.bincount(block)
+    return paired_sign_flip(means, seed=seed)
+
+
+def write_results(folder: Path, evaluation: Evaluation, summary: dict[str, Any]) -> None:
+    """Write an evaluation, whole or not at all.
+
+    Args:
+        folder: ``{run}/evaluation/{protocol}``.
+        evaluation: The scores.
+        summary: From :func:`summarise`.
+    """
+    columns = score_columns(evaluation)
+    with run_lock(folder):
+        # The manifest says that scores and summary belong together: it goes first and comes back last.
+        (folder / "manifest.json").unlink(missing_ok=True)
+        _write_scores(folder / SCORES, columns)
+        write_json(folder / SUMMARY, summary)
+        write_manifest(
+            folder,
+            Manifest(
+                kind="evaluation",
+                content_hash=content_hash(*(columns[name] for name in columns)),
+                inputs=evaluation.inputs,
+                config=evaluation.config,
+            ),
+        )
+
+
+def score_columns(evaluation: Evaluation) -> dict[str, NDArray[Any]]:
+    """Scores as a long table.
+
+    Args:
+        evaluation: The scores.
+
+    Returns:
+        Columns nsd_id, sample, metric and value; scores of a row beside the run carry its name, as in
+        ``shuffled/pixcorr``.
+    """
+    parts = [("", evaluation.run)] + [(f"{name}/", row) for name, row in evaluation.rows.items()]
+    ids, samples, metrics, values = [], [], [], []
+    for prefix, row in parts:
+        for metric, scores in row.values.items():
+            ids.append(row.ids)
+            samples.append(evaluation.samples if not prefix else np.zeros(len(scores), np.int16))
+            metrics.append(np.full(len(scores), prefix + metric))
+            values.append(scores)
+    return {
+        "nsd_id": np.concatenate(ids).astype(np.int32),
+        "sample": np.concatenate(samples).astype(np.int16),
+        "metric": np.concatenate(metrics),
+        "value": np.concatenate(values).astype(np.float64),
+    }
+
+
+def _write_scores(path: Path, columns: dict[str, NDArray[Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({name: pa.array(column) for name, column in columns.items()})
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, write_page_checksum=True)

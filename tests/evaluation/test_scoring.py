@@ -1,0 +1,116 @@
+"""Scores of sets of pictures: known answers, resizing as the protocol says, chunks that cannot be seen."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fmri_lightning.errors import BadInputError, UsageError
+from fmri_lightning.evaluation import scoring
+from fmri_lightning.evaluation.protocols import METRICS, PROTOCOLS, find_protocol
+from fmri_lightning.evaluation.scoring import PictureScorer, resize
+from fmri_lightning.metrics.pixcorr import pixel_correlation
+from fmri_lightning.simulate.scenes import draw_scenes
+
+
+class Pictures:
+    """A set of pictures in memory."""
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        self.pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        return self.pixels[start:stop]
+
+    def name(self, position: int) -> str:
+        return str(position)
+
+
+SCENES = draw_scenes("stimuli", range(20))[0]
+IDS = np.arange(20, dtype=np.int32)
+
+
+def score(recon, truth=SCENES, ids=IDS, protocol="demo", judge=None):
+    return PictureScorer(PROTOCOLS[protocol], judge).score(Pictures(recon), Pictures(truth), ids, "test")
+
+
+def test_every_metric_of_a_protocol_is_described() -> None:
+    for protocol in PROTOCOLS.values():
+        assert set(protocol.picture_metrics) <= set(METRICS)
+        assert protocol.headline in protocol.picture_metrics
+
+
+def test_identical_pictures_score_perfectly(judge) -> None:
+    values = score(SCENES, judge=judge).values
+    assert list(values) == list(PROTOCOLS["demo"].picture_metrics)
+    for metric in ("pixcorr", "ssim", "pixcorr_two_way", "alexnet2_two_way", "alexnet5_two_way"):
+        assert values[metric] == pytest.approx(np.ones(20), abs=1e-9)
+    assert values["judge_distance"].tolist() == [0.0] * 20
+
+
+def test_pictures_of_other_stimuli_are_at_chance(judge) -> None:
+    found = score(np.roll(SCENES, 1, axis=0), judge=judge)
+    for metric in ("pixcorr_two_way", "alexnet2_two_way", "alexnet5_two_way"):
+        assert abs(found.values[metric].mean() - 0.5) < 3 * 0.29 / np.sqrt(20)
+    assert abs(found.values["pixcorr"].mean() - found.chance["pixcorr"]) < 0.15
+
+
+def test_without_the_judge_its_metrics_are_left_out() -> None:
+    assert list(score(SCENES).values) == ["pixcorr", "ssim", "pixcorr_two_way"]
+
+
+def test_chunks_and_order_do_not_matter(judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    recon = (0.5 * SCENES + 0.5 * np.roll(SCENES, 3, axis=0)).astype(np.uint8)
+    whole = score(recon, judge=judge).values
+    monkeypatch.setattr(scoring, "CHUNK", 7)
+    order = np.random.default_rng(0).permutation(20)
+    shuffled = score(recon[order], SCENES[order], IDS[order], judge=judge).values
+    for metric, values in whole.items():
+        assert shuffled[metric] == pytest.approx(values[order], abs=1e-6), metric
+
+
+def test_equal_ids_are_never_distractors() -> None:
+    recon, truth, ids = SCENES[[0, 0, 1]], SCENES[[0, 0, 1]], np.array([5, 5, 8], np.int32)
+    assert score(recon, truth, ids).values["pixcorr_two_way"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_larger_pictures_are_brought_to_the_protocols_size() -> None:
+    large = np.repeat(np.repeat(SCENES, 4, axis=1), 4, axis=2)
+    small = resize(large, PROTOCOLS["demo"])
+    assert small.shape == (20, 64, 64, 3)
+    # The antialiasing triangle reaches into the neighbouring pixels, so equality is not expected.
+    assert pixel_correlation(small, SCENES).min() > 0.97
+    assert np.array_equal(resize(SCENES, PROTOCOLS["demo"]), (SCENES / np.float32(255)).astype(np.float32))
+
+
+def test_mindeye_resizes_twice_without_antialiasing() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (1, 512, 512, 3), dtype=np.uint8)
+    # Halving bilinearly without a filter averages 2 x 2 pixels.
+    halved = picture.reshape(1, 256, 2, 256, 2, 3).mean(axis=(2, 4)) / 255.0
+    position = (np.arange(425) + 0.5) * 256 / 425 - 0.5
+    low = np.clip(np.floor(position).astype(int), 0, 255)
+    high = np.clip(np.floor(position).astype(int) + 1, 0, 255)
+    part = position - np.floor(position)
+    rows = halved[:, low] * (1 - part)[:, None, None] + halved[:, high] * part[:, None, None]
+    expected = rows[:, :, low] * (1 - part)[:, None] + rows[:, :, high] * part[:, None]
+    assert np.abs(resize(picture, PROTOCOLS["mindeye"]) - expected).max() < 1e-4
+
+
+def test_titles_never_promise_more_than_was_scored() -> None:
+    mindeye, demo = PROTOCOLS["mindeye"], PROTOCOLS["demo"]
+    assert mindeye.title(16, 1000, simulated=False) == "mindeye, partial 16/1000, metrics missing, not comparable"
+    assert "simulated brain" in mindeye.title(1000, 1000, simulated=True)
+    assert "not comparable" in mindeye.title(1000, 1000, simulated=False)
+    assert demo.title(64, 300, simulated=True) == "demo, first 64 of 300"
+    assert demo.title(300, 300, simulated=True) == "demo"
+
+
+def test_impossible_requests_are_refused() -> None:
+    with pytest.raises(BadInputError, match="do not pair up"):
+        score(SCENES[:19])
+    with pytest.raises(BadInputError, match="two different stimuli"):
+        score(SCENES[:2], SCENES[:2], np.array([4, 4], np.int32))
+    with pytest.raises(UsageError, match="choose demo, mindeye"):
+        find_protocol("mindeye2")
