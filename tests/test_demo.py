@@ -49,7 +49,7 @@ def test_causal_ladder(demo_folder: Path) -> None:
     from fmri_lightning.evaluation.ladder import ladder
 
     for encoder in ("ridge", "mlp"):
-        rungs = ladder(demo_folder / "recon" / "subj01" / f"{encoder}_diffusion")
+        rungs = ladder(demo_folder / "recon" / "subj01" / f"{encoder}_diffusion")["rungs"]
         assert rungs["predicted"]["value"] >= 0.65
     standard_error = 0.29 / 64**0.5
     assert rungs["true_target"]["value"] >= 0.85

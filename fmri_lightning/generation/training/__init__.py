@@ -1,0 +1,1 @@
+"""Training of small generators from nothing: autoencoder, then a U-Net on its latents."""

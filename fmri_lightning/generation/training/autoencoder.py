@@ -1,0 +1,149 @@
+"""The mini generator's autoencoder: 64 px pictures to 8 x 8 x 16 latents and back.
+
+A small ``AutoencoderKL``, as Stable Diffusion has one (Rombach et al. 2022), trained on pixels alone:
+no perceptual or adversarial loss, because no network that could judge may be downloaded here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fmri_lightning.embeddings.distillation import warmup_cosine
+from fmri_lightning.generation.training.pictures import PictureDataModule, from_unit, to_unit
+
+
+class AutoencoderModule(L.LightningModule):
+    """Trains an ``AutoencoderKL`` on L1, gradients and a small KL term."""
+
+    def __init__(
+        self,
+        channels: tuple[int, ...] = (32, 64, 96, 128),
+        latent_channels: int = 16,
+        picture_px: int = 64,
+        kl_weight: float = 5e-4,
+        gradient_weight: float = 1.0,
+        lr: float = 1e-3,
+        warmup_steps: int = 100,
+    ) -> None:
+        """Set up the networks.
+
+        Args:
+            channels: width of each resolution; every step but the first halves the side.
+            latent_channels: channels of the latents.
+            picture_px: side of a picture, in pixels.
+            kl_weight: weight of the KL divergence per latent number.
+            gradient_weight: weight of the L1 error of horizontal and vertical differences, which keeps edges.
+            lr: peak learning rate.
+            warmup_steps: steps of linear warm-up before the cosine decay to max_steps.
+        """
+        super().__init__()
+        self.save_hyperparameters()
+        self.vae = _autoencoder(channels, latent_channels, picture_px)
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """Loss of one batch.
+
+        Args:
+            batch: uint8 (n, size, size, 3).
+            batch_idx: not used.
+        """
+        pictures = to_unit(batch)
+        posterior = self.vae.encode(pictures).latent_dist
+        restored = self.vae.decode(posterior.sample()).sample.float()
+        pixel = functional.l1_loss(restored, pictures)
+        loss: Tensor = (
+            pixel
+            + self.hparams["gradient_weight"] * gradient_error(restored, pictures)
+            + self.hparams["kl_weight"] * posterior.kl().mean() / posterior.mean[0].numel()
+        )
+        self.log_dict({"train_loss": loss, "train_l1": pixel}, batch_size=len(batch))
+        return loss
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        """Log the error of held-out pictures, in grey levels (0..255), and their PSNR (dB).
+
+        Args:
+            batch: uint8 (n, size, size, 3).
+            batch_idx: not used.
+        """
+        error = self.restore(batch).float() - batch.float()
+        psnr = -10 * torch.log10(error.square().mean((1, 2, 3)) / 255.0**2)
+        self.log_dict({"val_l1_grey": error.abs().mean(), "val_psnr_db": psnr.mean()}, batch_size=len(batch))
+
+    def restore(self, pictures: Tensor) -> Tensor:
+        """Encode and decode pictures, uint8 (n, size, size, 3) to the same."""
+        latents = self.vae.encode(to_unit(pictures)).latent_dist.mode()
+        return from_unit(self.vae.decode(latents).sample)
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401  Lightning's own union is private
+        """AdamW with linear warm-up and cosine decay."""
+        optimizer = torch.optim.AdamW(self.vae.parameters(), lr=self.hparams["lr"], betas=(0.9, 0.99))
+        total, warmup = int(self.trainer.estimated_stepping_batches), self.hparams["warmup_steps"]
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    @torch.no_grad()
+    def export(self, folder: Path) -> dict[str, str]:
+        """Write the autoencoder in float16; its scaling factor gives training latents unit scale.
+
+        Args:
+            folder: an existing empty folder.
+
+        Returns:
+            Lines of the model card.
+        """
+        self.eval()
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, PictureDataModule)
+        parts = data.training_sample(2048).to(self.device).split(256)
+        latents = torch.cat([self.vae.encode(to_unit(part)).latent_dist.mode() for part in parts])
+        self.vae.register_to_config(scaling_factor=float(1.0 / latents.std()))
+        self.vae.half().save_pretrained(folder)
+        self.vae.float()
+        figures = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        return {
+            "parameters": f"{sum(p.numel() for p in self.vae.parameters()):,}",
+            "scaling factor": f"{self.vae.config.scaling_factor:.4f}",
+            "held-out error": f"{figures['val_l1_grey']:.2f} grey levels, PSNR {figures['val_psnr_db']:.1f} dB",
+        }
+
+
+def gradient_error(restored: Tensor, pictures: Tensor) -> Tensor:
+    """Mean absolute error of neighbouring differences, averaged over two scales.
+
+    Args:
+        restored: (n, 3, height, width).
+        pictures: the same shape.
+
+    Example:
+        >>> flat = torch.zeros(1, 3, 4, 4)
+        >>> float(gradient_error(flat + 1.0, flat))
+        0.0
+    """
+    total = restored.new_zeros(())
+    for scale in (1, 2):
+        error = functional.avg_pool2d(restored - pictures, scale)
+        total = total + error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+    return total / 2
+
+
+def _autoencoder(channels: tuple[int, ...], latent_channels: int, picture_px: int) -> Any:  # noqa: ANN401
+    from diffusers import AutoencoderKL
+
+    vae: nn.Module = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        block_out_channels=tuple(channels),
+        layers_per_block=1,
+        latent_channels=latent_channels,
+        norm_num_groups=16,
+        sample_size=picture_px,
+        mid_block_add_attention=False,
+    )
+    return vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,0 +1,70 @@
+"""Writing a trained generator as a folder that diffusers' own pipeline class loads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
+from torch import Tensor
+
+from fmri_lightning.embeddings.image_encoder import ImageEncoder
+
+SHARD_SIZE = "14MB"
+"""Largest weight file, so that hosts and reviewers can open each one."""
+
+
+def write_pipeline(
+    folder: Path,
+    unet: Any,  # noqa: ANN401  AveragedModel hides the class of its module
+    autoencoder: Path,
+    encoder: str,
+    mean: Tensor,
+    std: Tensor,
+    scheduler: dict[str, Any],
+) -> None:
+    """Write U-Net, autoencoder, normaliser, schedulers and the declared embedding space.
+
+    Args:
+        folder: an existing folder.
+        unet: the U-Net in float32; written in float16, in shards.
+        autoencoder: folder of the autoencoder, copied.
+        encoder: embedding space of the condition, by name or folder.
+        mean: of the training embeddings, float32 (dim,).
+        std: their standard deviation, float32 (dim,).
+        scheduler: configuration of the noise schedule.
+    """
+    unet.half().save_pretrained(folder / "unet", max_shard_size=SHARD_SIZE)
+    unet.float()
+    shutil.copytree(autoencoder, folder / "vae", ignore=shutil.ignore_patterns("README.md"))
+    normalizer = StableUnCLIPImageNormalizer(embedding_dim=len(mean))
+    with torch.no_grad():
+        normalizer.mean.copy_(mean[None])
+        normalizer.std.copy_(std[None])
+    normalizer.save_pretrained(folder / "image_normalizer")
+    noising = DDPMScheduler(beta_schedule="squaredcos_cap_v2", num_train_timesteps=scheduler["num_train_timesteps"])
+    noising.save_pretrained(folder / "image_noising_scheduler")
+    DDIMScheduler(**scheduler, set_alpha_to_one=True).save_pretrained(folder / "scheduler")
+    space = ImageEncoder.from_space(encoder).space
+    (folder / "embedding_space.json").write_text(space.to_json() + "\n", encoding="utf-8")
+    (folder / "model_index.json").write_text(json.dumps(_model_index(), indent=2) + "\n", encoding="utf-8")
+
+
+def _model_index() -> dict[str, Any]:
+    absent: list[None] = [None, None]
+    return {
+        "_class_name": "StableUnCLIPImg2ImgPipeline",
+        "feature_extractor": absent,
+        "image_encoder": absent,
+        "image_normalizer": ["stable_diffusion", "StableUnCLIPImageNormalizer"],
+        "image_noising_scheduler": ["diffusers", "DDPMScheduler"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": absent,
+        "tokenizer": absent,
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }

@@ -1,0 +1,257 @@
+"""Training of an unCLIP generator in latent space, conditioned on one image embedding.
+
+The condition is built exactly as ``StableUnCLIPImg2ImgPipeline`` builds it at inference: the embedding is
+standardised, noised at a random level by a squared-cosine schedule, brought back to its scale, and joined
+by a sinusoid of the level; guidance needs the unconditional case, so the whole vector is zeroed at random
+(Ramesh et al. 2022; Rombach et al. 2022). v-prediction (Salimans & Ho 2022) with a schedule that ends at
+zero signal (Lin et al. 2024).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers.models.embeddings import get_timestep_embedding
+from torch import Tensor
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
+
+from fmri_lightning.generation.training.export import write_pipeline
+from fmri_lightning.generation.training.pairs import Pair, PairDataModule
+
+N_TRAIN_TIMESTEPS = 1000
+
+
+class GeneratorModule(L.LightningModule):
+    """Trains the U-Net of an unCLIP generator; the averaged weights are what ships."""
+
+    def __init__(
+        self,
+        dim: int = 1024,
+        channels: tuple[int, ...] = (160, 192),
+        layers_per_block: int = 1,
+        head_dim: int = 32,
+        latent_channels: int = 16,
+        latent_side: int = 8,
+        lr: float = 4e-4,
+        warmup_steps: int = 200,
+        decay_from: float = 0.7,
+        ema_decay: float = 0.995,
+        condition_dropout: float = 0.1,
+        max_noise_level: int = 350,
+    ) -> None:
+        """Set up the network.
+
+        Args:
+            dim: width of the embedding.
+            channels: width of each resolution of the U-Net; each must be divisible by 32.
+            layers_per_block: residual layers of each resolution.
+            head_dim: width of an attention head.
+            latent_channels: channels of the latents.
+            latent_side: height and width of the latents.
+            lr: learning rate after warm-up.
+            warmup_steps: steps of linear warm-up.
+            decay_from: share of the run after which the rate falls linearly to zero.
+            ema_decay: decay of the averaged weights per step.
+            condition_dropout: share of samples whose condition is zeroed.
+            max_noise_level: highest noise level of the embedding, of 1000.
+        """
+        super().__init__()
+        self.save_hyperparameters()
+        self.unet = build_unet(dim, tuple(channels), layers_per_block, head_dim, latent_channels, latent_side)
+        self.ema = AveragedModel(self.unet, avg_fn=partial(moving_average, decay=ema_decay))
+        self.ema.requires_grad_(False)
+        self.register_buffer("embedding_mean", torch.zeros(dim))
+        self.register_buffer("embedding_std", torch.ones(dim))
+        self.diffusion = DDPMScheduler(**schedule_config())
+        self.noising = DDPMScheduler(beta_schedule="squaredcos_cap_v2", num_train_timesteps=N_TRAIN_TIMESTEPS)
+
+    def _data(self) -> PairDataModule:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, PairDataModule)
+        return data
+
+    def on_fit_start(self) -> None:
+        """Take the embeddings' statistics from the training pictures."""
+        embeddings = self._data().train_embeddings()
+        self.embedding_mean.copy_(embeddings.mean(0))  # type: ignore[operator]
+        self.embedding_std.copy_(embeddings.std(0).clamp_min(1e-4))  # type: ignore[operator]
+
+    def condition(self, embeddings: Tensor, levels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Build the U-Net's class input as unCLIP does.
+
+        Args:
+            embeddings: raw, float32 (n, dim).
+            levels: noise levels, int64 (n,), 0..999.
+            generator: of the noise; None takes the global one.
+
+        Returns:
+            float32 (n, 2 dim): noised embedding, then the sinusoid of its level.
+        """
+        mean, std = self.embedding_mean, self.embedding_std
+        standard = (embeddings - mean) / std
+        noise = torch.randn(standard.shape, generator=generator).to(standard)
+        noised = self.noising.add_noise(standard, noise, levels) * std + mean
+        sinusoid = get_timestep_embedding(levels, embeddings.shape[1], flip_sin_to_cos=True, downscale_freq_shift=0)
+        return torch.cat([noised, sinusoid.to(noised)], dim=1)
+
+    def training_step(self, batch: Pair, batch_idx: int) -> Tensor:
+        """Error of the predicted velocity for one batch.
+
+        Args:
+            batch: latents (n, channels, side, side) and raw embeddings (n, dim).
+            batch_idx: not used.
+        """
+        latents, embeddings = batch
+        n, device = len(latents), latents.device
+        levels = torch.randint(0, self.hparams["max_noise_level"] + 1, (n,), device=device)
+        condition = self.condition(embeddings, levels)
+        kept = torch.rand(n, device=device) >= self.hparams["condition_dropout"]
+        loss = self._velocity_error(self.unet, latents, condition * kept[:, None])
+        self.log("train_loss", loss, batch_size=n)
+        return loss
+
+    def _velocity_error(
+        self, unet: Any, latents: Tensor, condition: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        times = torch.randint(0, N_TRAIN_TIMESTEPS, (len(latents),), generator=generator).to(latents.device)
+        noised = self.diffusion.add_noise(latents, noise, times).contiguous(memory_format=torch.channels_last)
+        predicted = unet(noised, times, None, class_labels=condition, return_dict=False)[0]
+        return functional.mse_loss(predicted.float(), self.diffusion.get_velocity(latents, noise, times))
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ANN401
+        """Move the averaged weights.
+
+        Args:
+            outputs: not used.
+            batch: not used.
+            batch_idx: not used.
+        """
+        self.ema.update_parameters(self.unet)
+
+    def validation_step(self, batch: Pair, batch_idx: int) -> None:
+        """Log the averaged weights' error on held-out pictures, with and without their embedding.
+
+        Args:
+            batch: as in training.
+            batch_idx: seeds the noise, so that epochs can be compared.
+        """
+        latents, embeddings = batch
+        levels = torch.zeros(len(latents), dtype=torch.long, device=latents.device)
+        condition = self.condition(embeddings, levels, torch.Generator().manual_seed(batch_idx))
+        errors = {
+            name: self._velocity_error(self.ema, latents, used, torch.Generator().manual_seed(batch_idx))
+            for name, used in (("val_loss", condition), ("val_loss_unconditional", torch.zeros_like(condition)))
+        }
+        self.log_dict(errors, batch_size=len(latents))
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401  Lightning's own union is private
+        """AdamW; warm-up, constant rate, linear decay to zero at the end."""
+        optimizer = torch.optim.AdamW(self.unet.parameters(), lr=self.hparams["lr"], betas=(0.9, 0.99), weight_decay=0.01)
+        total = int(self.trainer.estimated_stepping_batches)
+        start, warmup = self.hparams["decay_from"] * total, self.hparams["warmup_steps"]
+
+        def factor(step: int) -> float:
+            return min((step + 1) / warmup, 1.0, max(0.0, (total - step) / max(1.0, total - start)))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    @torch.no_grad()
+    def export(self, folder: Path) -> dict[str, str]:
+        """Write a complete ``StableUnCLIPImg2ImgPipeline`` folder in float16.
+
+        Args:
+            folder: an existing empty folder.
+
+        Returns:
+            Lines of the model card.
+        """
+        data = self._data()
+        write_pipeline(
+            folder,
+            unet=self.ema.module,
+            autoencoder=data.autoencoder,
+            encoder=data.encoder,
+            mean=self.embedding_mean.cpu(),  # type: ignore[operator]
+            std=self.embedding_std.cpu(),  # type: ignore[operator]
+            scheduler=schedule_config(),
+        )
+        figures = self.trainer.callback_metrics
+        seen = self.trainer.global_step * data.batch_size
+        return {
+            "parameters of the U-Net": f"{sum(p.numel() for p in self.unet.parameters()):,}",
+            "training pictures": f"{len(data.pairs['train_latents']):,} with mirror images, {seen:,} seen",
+            "held-out velocity error": (
+                f"{float(figures['val_loss']):.4f} (without the embedding {float(figures['val_loss_unconditional']):.4f})"
+            ),
+        }
+
+
+def moving_average(averaged: Tensor, current: Tensor, n_averaged: Tensor | int, decay: float) -> Tensor:
+    """Exponential moving average with a short memory at first, so that the random start is soon forgotten.
+
+    Args:
+        averaged: the average so far.
+        current: the newest value, same shape.
+        n_averaged: values averaged so far.
+        decay: weight of the past in the long run.
+
+    Example:
+        >>> float(moving_average(torch.tensor(0.0), torch.tensor(1.0), 8, decay=0.99))
+        0.5
+    """
+    past = min(decay, (1.0 + float(n_averaged)) / (10.0 + float(n_averaged)))
+    return averaged + (1.0 - past) * (current - averaged)
+
+
+def schedule_config() -> dict[str, Any]:
+    """Noise schedule of training and sampling: scaled-linear betas rescaled to end at zero signal."""
+    return {
+        "num_train_timesteps": N_TRAIN_TIMESTEPS,
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "prediction_type": "v_prediction",
+        "rescale_betas_zero_snr": True,
+        "timestep_spacing": "trailing",
+        "clip_sample": False,
+    }
+
+
+def build_unet(
+    dim: int, channels: tuple[int, ...], layers_per_block: int, head_dim: int, latent_channels: int, latent_side: int
+) -> UNet2DConditionModel:
+    """Build a U-Net without cross-attention whose class input is (embedding, noise level).
+
+    Args:
+        dim: width of the embedding.
+        channels: width of each resolution.
+        layers_per_block: residual layers of each resolution.
+        head_dim: width of an attention head.
+        latent_channels: channels of the latents.
+        latent_side: height and width of the latents.
+    """
+    unet = UNet2DConditionModel(
+        sample_size=latent_side,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        down_block_types=("AttnDownBlock2D",) * len(channels),
+        mid_block_type="UNetMidBlock2D",
+        up_block_types=("AttnUpBlock2D",) * len(channels),
+        block_out_channels=channels,
+        layers_per_block=layers_per_block,
+        attention_head_dim=head_dim,
+        norm_num_groups=32,
+        class_embed_type="projection",
+        projection_class_embeddings_input_dim=2 * dim,
+        resnet_time_scale_shift="scale_shift",
+        cross_attention_dim=32,
+    )
+    return unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -1,0 +1,150 @@
+"""Pictures for the training of generators: held in memory, taken by row, no loader in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from fmri_lightning.embeddings.distillation_pictures import (
+    PictureSet,
+    heldout_pictures,
+    photographs_folder,
+    training_pictures,
+)
+
+
+def to_unit(pictures: Tensor) -> Tensor:
+    """Turn uint8 (n, size, size, 3) into float32 (n, 3, size, size) in -1..1."""
+    scaled = pictures.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    return scaled.contiguous(memory_format=torch.channels_last)
+
+
+def from_unit(pictures: Tensor) -> Tensor:
+    """Turn (n, 3, size, size) in -1..1 into uint8 (n, size, size, 3)."""
+    return ((pictures.float() + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+@dataclass(frozen=True)
+class RandomRows:
+    """One epoch of batches of random row numbers; step s of a run is the same after any resume.
+
+    Attributes:
+        n_rows: rows to choose from.
+        batch_size: rows a step.
+        n_steps: steps of an epoch.
+        epoch: its number, from 0.
+        seed: of the choice.
+    """
+
+    n_rows: int
+    batch_size: int
+    n_steps: int
+    epoch: int
+    seed: int
+
+    def __len__(self) -> int:
+        """Steps of the epoch."""
+        return self.n_steps
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield int64 (batch_size,) row numbers."""
+        for step in range(self.epoch * self.n_steps, (self.epoch + 1) * self.n_steps):
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+            yield torch.randint(self.n_rows, (self.batch_size,), generator=generator)
+
+
+@dataclass(frozen=True)
+class PictureBatches:
+    """Batches of pictures: random ones with random mirroring, or all in order.
+
+    Attributes:
+        pictures: uint8 (n, size, size, 3).
+        rows: which rows each batch takes; None takes all in order, 128 at a time.
+    """
+
+    pictures: Tensor
+    rows: RandomRows | None = None
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self.rows) if self.rows is not None else -(-len(self.pictures) // 128)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield uint8 (batch, size, size, 3)."""
+        if self.rows is None:
+            yield from self.pictures.split(128)
+            return
+        for rows in self.rows:
+            batch = self.pictures[rows]
+            half = len(batch) // 2
+            yield torch.cat([batch[:half].flip(2), batch[half:]])
+
+
+class PictureDataModule(L.LightningDataModule):
+    """Rendered scenes and, where given, photographs, for the autoencoder."""
+
+    def __init__(
+        self,
+        cache_dir: str = "outputs/mini/cache",
+        photographs: str | None = None,
+        n_scenes: int = 16000,
+        n_heldout_scenes: int = 500,
+        picture_px: int = 64,
+        batch_size: int = 32,
+        steps_per_epoch: int = 100,
+        seed: int = 0,
+    ) -> None:
+        """Remember the recipe.
+
+        Args:
+            cache_dir: where drawn scenes are kept.
+            photographs: folder with train.tar and test.tar; None asks FMRI_LIGHTNING_PHOTOGRAPHS, and without it
+                there are scenes only.
+            n_scenes: training scenes.
+            n_heldout_scenes: scenes for the held-out figures.
+            picture_px: side of a picture, in pixels.
+            batch_size: pictures a step.
+            steps_per_epoch: steps between two evaluations and checkpoints.
+            seed: seed of the order.
+        """
+        super().__init__()
+        self.cache_dir, self.photographs = Path(cache_dir), photographs
+        self.n_scenes, self.n_heldout_scenes, self.picture_px = n_scenes, n_heldout_scenes, picture_px
+        self.batch_size, self.steps_per_epoch, self.seed = batch_size, steps_per_epoch, seed
+        self.train: PictureSet | None = None
+        self.heldout: PictureSet | None = None
+
+    def setup(self, stage: str) -> None:
+        """Read and draw the pictures.
+
+        Args:
+            stage: fit or validate; both need the same.
+        """
+        if self.train is None:
+            folder = photographs_folder(self.photographs)
+            self.train = training_pictures(folder, self.n_scenes, self.picture_px, self.cache_dir)
+            self.heldout = heldout_pictures(folder, self.n_heldout_scenes, self.picture_px, self.cache_dir)
+
+    def train_dataloader(self) -> PictureBatches:
+        """Endless supply in epochs of ``steps_per_epoch`` batches, half of each batch mirrored."""
+        assert self.train is not None and self.trainer is not None
+        rows = RandomRows(
+            len(self.train), self.batch_size, self.steps_per_epoch, self.trainer.current_epoch, self.seed
+        )
+        return PictureBatches(torch.from_numpy(self.train.pictures), rows)
+
+    def val_dataloader(self) -> PictureBatches:
+        """Held-out pictures in order."""
+        assert self.heldout is not None
+        return PictureBatches(torch.from_numpy(self.heldout.pictures))
+
+    def training_sample(self, n: int) -> Tensor:
+        """Return n training pictures spread over the set, uint8 (n, size, size, 3)."""
+        assert self.train is not None
+        rows = torch.linspace(0, len(self.train) - 1, min(n, len(self.train))).long()
+        return torch.from_numpy(self.train.pictures)[rows]

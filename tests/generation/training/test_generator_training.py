@@ -1,0 +1,156 @@
+"""Training of the mini generator: conditions as at inference, folders the real pipeline loads, resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from diffusers import StableUnCLIPImg2ImgPipeline
+from lightning.pytorch.callbacks import ModelCheckpoint
+from PIL import Image
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from fmri_lightning.generation.training.autoencoder import AutoencoderModule
+from fmri_lightning.generation.training.export import write_pipeline
+from fmri_lightning.generation.training.generator import GeneratorModule, schedule_config
+from fmri_lightning.generation.training.pairs import PairDataModule
+from fmri_lightning.generation.training.pictures import PictureDataModule, RandomRows, from_unit, to_unit
+
+DIM = 32
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with photographs/, an untrained encoder/ and an untrained vae/."""
+    folder = tmp_path_factory.mktemp("parts")
+    rng = np.random.default_rng(0)
+    for split, n in (("train", 6), ("test", 3)):
+        for i in range(n):
+            path = folder / "photographs" / split / f"class{i % 2}" / f"image_{i:04d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(path)
+    torch.manual_seed(0)
+    config = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, image_size=32,
+        patch_size=8, projection_dim=DIM,
+    )  # fmt: skip
+    CLIPVisionModelWithProjection(config).save_pretrained(folder / "encoder")
+    vae = AutoencoderModule(channels=(16, 16, 16), latent_channels=4, picture_px=32).vae
+    vae.save_pretrained(folder / "vae")
+    return folder
+
+
+def small_generator() -> GeneratorModule:
+    torch.manual_seed(1)
+    return GeneratorModule(dim=DIM, channels=(32, 32), latent_channels=4, latent_side=8, warmup_steps=2)
+
+
+def pair_data(parts: Path, cache: Path) -> PairDataModule:
+    return PairDataModule(
+        autoencoder=str(parts / "vae"), encoder=str(parts / "encoder"), cache_dir=str(cache),
+        photographs=str(parts / "photographs"), n_scenes=4, n_heldout_scenes=2, picture_px=32,
+        batch_size=4, steps_per_epoch=3,
+    )  # fmt: skip
+
+
+def quiet_trainer(folder: Path, max_steps: int) -> L.Trainer:
+    keep = ModelCheckpoint(dirpath=folder, save_last=True, every_n_train_steps=3)
+    return L.Trainer(
+        accelerator="cpu", devices=1, max_steps=max_steps, logger=False, callbacks=[keep],
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+    )  # fmt: skip
+
+
+def test_condition_is_the_pipelines_own(parts: Path, tmp_path: Path) -> None:
+    """Same embedding, level and noise: training and inference see the same class input."""
+    module = small_generator()
+    module.embedding_mean.copy_(torch.linspace(-1, 1, DIM))
+    module.embedding_std.copy_(torch.linspace(0.5, 2, DIM))
+    write_pipeline(
+        tmp_path, module.unet, parts / "vae", str(parts / "encoder"), module.embedding_mean,
+        module.embedding_std, schedule_config(),
+    )  # fmt: skip
+    pipeline = StableUnCLIPImg2ImgPipeline.from_pretrained(
+        tmp_path, use_safetensors=True, local_files_only=True, image_encoder=None, feature_extractor=None,
+        text_encoder=None, tokenizer=None,
+    )  # fmt: skip
+    embeddings = torch.randn(3, DIM, generator=torch.Generator().manual_seed(5))
+    noise = torch.randn(embeddings.shape, generator=torch.Generator().manual_seed(6))
+    theirs = pipeline.noise_image_embeddings(embeddings.clone(), noise_level=200, noise=noise)
+    ours = module.condition(embeddings, torch.full((3,), 200), torch.Generator().manual_seed(6))
+    torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=1e-3)  # the normaliser ships in float32, the rest is exact
+
+
+def test_exported_folder_draws_through_the_real_loader(parts: Path, tmp_path: Path) -> None:
+    from fmri_lightning.generation.decoder import DecoderConfig
+    from fmri_lightning.generation.sampler import SamplingOptions
+    from fmri_lightning.generation.unclip import load_unclip
+
+    module = small_generator()
+    write_pipeline(
+        tmp_path, module.unet, parts / "vae", str(parts / "encoder"), torch.zeros(DIM), torch.ones(DIM),
+        schedule_config(),
+    )  # fmt: skip
+    decoder = load_unclip(DecoderConfig(family="mini", model_id=str(tmp_path)))
+    options = SamplingOptions(num_inference_steps=2)
+    pictures = decoder.generate(torch.randn(2, DIM), [1, 2], options)
+    assert pictures.shape == (2, 32, 32, 3)
+    assert decoder.space.dim == DIM
+    assert all(path.stat().st_size <= 15 * 2**20 for path in tmp_path.rglob("*.safetensors"))
+
+
+def test_resumed_training_equals_uninterrupted_in_data_and_steps(parts: Path, tmp_path: Path) -> None:
+    whole = small_generator()
+    quiet_trainer(tmp_path / "whole", 6).fit(whole, datamodule=pair_data(parts, tmp_path / "cache"))
+    first = small_generator()
+    quiet_trainer(tmp_path / "cut", 3).fit(first, datamodule=pair_data(parts, tmp_path / "cache"))
+    again = small_generator()
+    trainer = quiet_trainer(tmp_path / "cut", 6)
+    trainer.fit(again, datamodule=pair_data(parts, tmp_path / "cache"), ckpt_path=str(tmp_path / "cut" / "last.ckpt"))
+    assert trainer.global_step == 6
+    assert int(again.ema.n_averaged) == int(whole.ema.n_averaged) == 6
+    torch.testing.assert_close(again.embedding_mean, whole.embedding_mean)
+
+
+def test_rows_of_a_step_do_not_depend_on_where_a_run_began() -> None:
+    whole = [rows.tolist() for epoch in (0, 1) for rows in RandomRows(10, 3, 2, epoch, seed=4)]
+    assert whole[2:] == [rows.tolist() for rows in RandomRows(10, 3, 2, 1, seed=4)]
+    assert len({tuple(rows) for rows in whole}) > 1
+
+
+def test_a_learnt_condition_lowers_the_velocity_error(parts: Path, tmp_path: Path) -> None:
+    """A few dozen steps on one picture: the loss falls, so gradients reach the network."""
+    module = small_generator()
+    latents = torch.randn(1, 4, 8, 8).repeat(16, 1, 1, 1)
+    condition = module.condition(torch.zeros(16, DIM), torch.zeros(16, dtype=torch.long))
+    optimizer = torch.optim.AdamW(module.unet.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(40):
+        loss = module._velocity_error(module.unet, latents, condition)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+
+
+def test_autoencoder_fits_and_measures_held_out_pictures(parts: Path, tmp_path: Path) -> None:
+    module = AutoencoderModule(channels=(16, 16, 16), latent_channels=4, picture_px=32, warmup_steps=1)
+    data = PictureDataModule(
+        cache_dir=str(tmp_path), photographs=str(parts / "photographs"), n_scenes=4, n_heldout_scenes=2,
+        picture_px=32, batch_size=4, steps_per_epoch=2,
+    )  # fmt: skip
+    trainer = quiet_trainer(tmp_path / "vae", 2)
+    trainer.fit(module, datamodule=data)
+    lines = module.export(tmp_path)
+    assert (tmp_path / "diffusion_pytorch_model.safetensors").is_file()
+    assert "PSNR" in lines["held-out error"]
+
+
+def test_unit_scale_round_trip_keeps_every_grey_level() -> None:
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1).repeat(1, 1, 1, 3)
+    assert torch.equal(from_unit(to_unit(levels)), levels)
