@@ -22,7 +22,7 @@ lint: setup  ## style, format, types
 	$(BIN)/mypy
 
 bench: setup  ## timings of the parts whose speed is promised
-	$(BIN)/python -m pytest -q -s -m "slow or not slow" tests/benchmarks $(ARGS)
+	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS) || exit 1; done
 
 clip-adapter: setup  ## fit the adapter; ARGS="--data.subject subj02"
 	$(BIN)/fmri-lightning fit --config configs/adapter.yaml $(ARGS)

@@ -26,6 +26,11 @@ class DistillationModule(L.LightningModule):
     mean vector makes any answer look good), as in the distillation of CLIP-like encoders.
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+    target_mean: Tensor
+    target_std: Tensor
+
     def __init__(
         self,
         dim: int,
@@ -53,7 +58,7 @@ class DistillationModule(L.LightningModule):
         """
         super().__init__()
         self.save_hyperparameters()
-        self.student = _student(dim, hidden_size, n_layers, n_heads, patch_px, picture_px)
+        self.student: Any = _student(dim, hidden_size, n_layers, n_heads, patch_px, picture_px)
         self.register_buffer("pixel_mean", torch.tensor(CLIP_MEAN)[:, None, None])
         self.register_buffer("pixel_std", torch.tensor(CLIP_STD)[:, None, None])
         self.register_buffer("target_mean", torch.zeros(dim))
@@ -78,8 +83,8 @@ class DistillationModule(L.LightningModule):
     def on_fit_start(self) -> None:
         """Take the targets' statistics from the training pictures."""
         targets = self._data().train_targets()
-        self.target_mean.copy_(targets.mean(0))  # type: ignore[operator]
-        self.target_std.copy_(targets.std(0))  # type: ignore[operator]
+        self.target_mean.copy_(targets.mean(0))
+        self.target_std.copy_(targets.std(0))
 
     def _data(self) -> DistillationDataModule:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -129,7 +134,7 @@ class DistillationModule(L.LightningModule):
                 self.figures |= {f"{name}_centred": float(centred), f"{name}_cosine": float(cosine)}
         self.log_dict({f"val_{key}": value for key, value in self.figures.items()})
 
-    def configure_optimizers(self) -> Any:  # noqa: ANN401  Lightning's own union is private
+    def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and cosine decay; vectors are not decayed."""
         hp = self.hparams
         matrices = [p for p in self.student.parameters() if p.ndim >= 2]
@@ -140,9 +145,7 @@ class DistillationModule(L.LightningModule):
         ]
         optimizer = torch.optim.AdamW(groups, lr=hp["lr"], betas=(0.9, 0.98))
         total, warmup = int(self.trainer.estimated_stepping_batches), hp["warmup_steps"]
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: warmup_cosine(step, warmup, total)
-        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, total))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
@@ -159,16 +162,15 @@ class DistillationModule(L.LightningModule):
             Lines of the model card.
         """
         data = self._data()
-        assert data.train_pictures is not None and data.heldout_pictures is not None
+        assert data.train_pictures is not None
+        assert data.heldout_pictures is not None
         self.eval()
         # What ships is float16, so that is what is measured.
         for parameter in self.student.parameters():
             parameter.copy_(parameter.half().float())
         train = self._embed(data.train_pictures.pictures)
         heldout = self._embed(data.heldout_pictures.pictures)
-        five_nn = five_nearest_accuracy(
-            train, data.train_pictures.labels, heldout, data.heldout_pictures.labels
-        )
+        five_nn = five_nearest_accuracy(train, data.train_pictures.labels, heldout, data.heldout_pictures.labels)
         self._heldout = [(torch.from_numpy(heldout), data.targets["heldout"].float())]
         figures = self._measure(train, heldout, five_nn)
         self.student.half().save_pretrained(folder)
@@ -229,9 +231,7 @@ def warmup_cosine(step: int, warmup_steps: int, total_steps: int) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _student(
-    dim: int, hidden_size: int, n_layers: int, n_heads: int, patch_px: int, picture_px: int
-) -> nn.Module:
+def _student(dim: int, hidden_size: int, n_layers: int, n_heads: int, patch_px: int, picture_px: int) -> nn.Module:
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     config = CLIPVisionConfig(
@@ -243,7 +243,7 @@ def _student(
         patch_size=patch_px,
         projection_dim=dim,
     )
-    return CLIPVisionModelWithProjection(config)  # type: ignore[no-untyped-call]
+    return CLIPVisionModelWithProjection(config)
 
 
 def _write_preprocessor(path: Path, size_px: int) -> None:

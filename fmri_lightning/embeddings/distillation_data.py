@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from fmri_lightning.embeddings.distillation_neighbours import five_nearest_accuracy
 from fmri_lightning.embeddings.distillation_pictures import (
@@ -157,12 +156,8 @@ class DistillationDataModule(L.LightningDataModule):
         if self.train_pictures is not None:
             return
         folder = photographs_folder(self.photographs)
-        self.train_pictures = training_pictures(
-            folder, self.n_scenes, self.picture_px, self.cache_dir
-        )
-        self.heldout_pictures = heldout_pictures(
-            folder, self.n_heldout_scenes, self.picture_px, self.cache_dir
-        )
+        self.train_pictures = training_pictures(folder, self.n_scenes, self.picture_px, self.cache_dir)
+        self.heldout_pictures = heldout_pictures(folder, self.n_heldout_scenes, self.picture_px, self.cache_dir)
         path = self.cache_dir / f"{self.teacher}_{self._key()[:16]}.safetensors"
         if not path.exists():
             with atomic_path(path) as temporary:
@@ -171,12 +166,14 @@ class DistillationDataModule(L.LightningDataModule):
         self.teacher_five_nn = float(self.targets.pop("teacher_five_nn"))
 
     def _key(self) -> str:
-        assert self.train_pictures is not None and self.heldout_pictures is not None
+        assert self.train_pictures is not None
+        assert self.heldout_pictures is not None
         recipe = f"{self.teacher} {self.dim} {self.teacher_px} {self.quadrant_weight} {self.seed}"
         return content_hash(recipe, self.train_pictures.pictures, self.heldout_pictures.pictures)
 
     def _compute_targets(self) -> dict[str, Tensor]:
-        assert self.train_pictures is not None and self.heldout_pictures is not None
+        assert self.train_pictures is not None
+        assert self.heldout_pictures is not None
         network = load_teacher(self.teacher, self.teacher_px)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         n_photographs = int((self.train_pictures.labels >= 0).sum())
@@ -187,23 +184,17 @@ class DistillationDataModule(L.LightningDataModule):
             "heldout": self.heldout_pictures.pictures,
         }
         features = {
-            name: teacher_features(
-                network, x, self.teacher_px, device=device, description=f"{self.teacher}, {name}"
-            )
+            name: teacher_features(network, x, self.teacher_px, device=device, description=f"{self.teacher}, {name}")
             for name, x in shown.items()
         }
-        projection = fit_projection(
-            features["train"], self.dim, quadrant_weight=self.quadrant_weight, seed=self.seed
-        )
+        projection = fit_projection(features["train"], self.dim, quadrant_weight=self.quadrant_weight, seed=self.seed)
         accuracy = five_nearest_accuracy(
             features["train"][:, 0].float().numpy(),
             self.train_pictures.labels,
             features["heldout"][:, 0].float().numpy(),
             self.heldout_pictures.labels,
         )
-        targets = {
-            name: projection(x, self.quadrant_weight).half() for name, x in features.items()
-        }
+        targets = {name: projection(x, self.quadrant_weight).half() for name, x in features.items()}
         return targets | {"teacher_five_nn": torch.tensor(accuracy)}
 
     def train_targets(self) -> Tensor:
@@ -212,7 +203,8 @@ class DistillationDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> StepBatches:
         """Endless supply in epochs of ``steps_per_epoch`` batches."""
-        assert self.train_pictures is not None and self.trainer is not None
+        assert self.train_pictures is not None
+        assert self.trainer is not None
         return StepBatches(
             torch.from_numpy(self.train_pictures.pictures),
             self._targets_with_mirrored(),

@@ -86,8 +86,8 @@ class ExportFolder(L.Callback):
             trainer: the trainer.
             pl_module: the module.
         """
-        finished = trainer.max_steps <= 0 or trainer.global_step >= trainer.max_steps
-        if not (trainer.is_global_zero and finished) or trainer.fast_dev_run:
+        finished = trainer.max_steps <= 0 or trainer.global_step >= trainer.max_steps > 1  # not a fast_dev_run
+        if not (trainer.is_global_zero and finished):
             return
         assert isinstance(pl_module, Exportable)
         temporary = self.folder.with_name(f".{self.folder.name}.tmp")
@@ -110,10 +110,7 @@ class ExportFolder(L.Callback):
             f"- `{file.relative_to(folder).as_posix()}` sha256 {_sha256(file)}"
             for file in sorted(folder.rglob("*.safetensors"))
         )
-        return (
-            f"# {self.title}\n\n{self.data}\n\n| | |\n|---|---|\n{table}\n\n"
-            f"{self.notes}\n\n## Files\n\n{hashes}\n"
-        )
+        return f"# {self.title}\n\n{self.data}\n\n| | |\n|---|---|\n{table}\n\n{self.notes}\n\n## Files\n\n{hashes}\n"
 
 
 def _threads() -> int:

@@ -154,12 +154,10 @@ def read_scenes(namespace: str, n: int, size_px: int = 64, cache: Path | None = 
 def _draw(namespace: str, start: int, stop: int, size_px: int) -> PictureArray:
     from fmri_lightning.simulate.scenes import draw_scenes
 
-    return draw_scenes(namespace, range(start, stop), seed=0, size_px=size_px)[0]  # type: ignore[return-value]
+    return draw_scenes(namespace, range(start, stop), seed=0, size_px=size_px)[0]
 
 
-def training_pictures(
-    folder: Path | None, n_scenes: int, size_px: int = 64, cache: Path | None = None
-) -> PictureSet:
+def training_pictures(folder: Path | None, n_scenes: int, size_px: int = 64, cache: Path | None = None) -> PictureSet:
     """Training photographs, if there are any, followed by training scenes.
 
     Args:
@@ -172,9 +170,7 @@ def training_pictures(
     return scenes if folder is None else read_photographs(folder, "train", size_px).joined(scenes)
 
 
-def heldout_pictures(
-    folder: Path | None, n_scenes: int, size_px: int = 64, cache: Path | None = None
-) -> PictureSet:
+def heldout_pictures(folder: Path | None, n_scenes: int, size_px: int = 64, cache: Path | None = None) -> PictureSet:
     """Test photographs, if there are any, followed by held-out scenes.
 
     Args:

@@ -51,7 +51,7 @@ def load_teacher(name: str, size_px: int) -> nn.Module:
 
 @torch.inference_mode()
 def teacher_features(
-    teacher: Any,  # noqa: ANN401  an EfficientNet, whose package has no types
+    teacher: Any,
     pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
     size_px: int,
     *,
@@ -173,4 +173,5 @@ def _top_axes(covariance: Tensor, dim: int, generator: torch.Generator) -> Tenso
     for _ in range(6):
         basis = torch.linalg.qr(covariance @ basis)[0]
     _, vectors = torch.linalg.eigh(basis.T @ covariance @ basis)
-    return basis @ vectors[:, -dim:].flip(1)
+    axes: Tensor = basis @ vectors[:, -dim:].flip(1)
+    return axes

@@ -9,6 +9,7 @@ from fmri_lightning.betas.rows import average_repeats
 from fmri_lightning.embeddings.cache import EmbeddingCache, write_cache
 from fmri_lightning.encoder.data import EncoderDataModule
 from fmri_lightning.encoder.load import load_encoder
+from fmri_lightning.encoder.ridge import fit_ridge
 from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.metrics.cosine import centred_cosine
 from tests.encoder.fitting import Killed, fit_mlp_module, fit_ridge_module
@@ -36,7 +37,10 @@ def scaled(small, split, averaged):
 
 def test_ridge_checkpoint_is_the_ridge_of_the_training_trials(small, fitted):
     encoder = load_encoder(fitted["ridge"][1])
-    features, targets, _ = scaled(small, "train", averaged=False)
+    features, targets, ids = scaled(small, "train", averaged=False)
+    chosen = fit_ridge(features, targets, ids)
+    assert encoder.fitted["alpha"] == pytest.approx([chosen.alpha[0]], rel=1e-4)
+    np.testing.assert_allclose(encoder.fitted["loo_r2"], chosen.loo_r2, atol=1e-3)
     reference = Ridge(alpha=encoder.fitted["alpha"][0]).fit(features, targets)
     val, _, _ = scaled(small, "val", averaged=True)
     with torch.inference_mode():

@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from fmri_lightning.embeddings.distillation import warmup_cosine
@@ -81,7 +81,7 @@ class AutoencoderModule(L.LightningModule):
         latents = self.vae.encode(to_unit(pictures)).latent_dist.mode()
         return from_unit(self.vae.decode(latents).sample)
 
-    def configure_optimizers(self) -> Any:  # noqa: ANN401  Lightning's own union is private
+    def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and cosine decay."""
         optimizer = torch.optim.AdamW(self.vae.parameters(), lr=self.hparams["lr"], betas=(0.9, 0.99))
         total, warmup = int(self.trainer.estimated_stepping_batches), self.hparams["warmup_steps"]
@@ -133,10 +133,10 @@ def gradient_error(restored: Tensor, pictures: Tensor) -> Tensor:
     return total / 2
 
 
-def _autoencoder(channels: tuple[int, ...], latent_channels: int, picture_px: int) -> Any:  # noqa: ANN401
+def _autoencoder(channels: tuple[int, ...], latent_channels: int, picture_px: int) -> Any:
     from diffusers import AutoencoderKL
 
-    vae: nn.Module = AutoencoderKL(
+    vae: Any = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * len(channels),
         up_block_types=("UpDecoderBlock2D",) * len(channels),
         block_out_channels=tuple(channels),
@@ -146,4 +146,4 @@ def _autoencoder(channels: tuple[int, ...], latent_channels: int, picture_px: in
         sample_size=picture_px,
         mid_block_add_attention=False,
     )
-    return vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return vae.to(memory_format=torch.channels_last)

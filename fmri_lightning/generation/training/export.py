@@ -20,7 +20,7 @@ SHARD_SIZE = "14MB"
 
 def write_pipeline(
     folder: Path,
-    unet: Any,  # noqa: ANN401  AveragedModel hides the class of its module
+    unet: Any,
     autoencoder: Path,
     encoder: str,
     mean: Tensor,
@@ -46,9 +46,12 @@ def write_pipeline(
         normalizer.mean.copy_(mean[None])
         normalizer.std.copy_(std[None])
     normalizer.save_pretrained(folder / "image_normalizer")
-    noising = DDPMScheduler(beta_schedule="squaredcos_cap_v2", num_train_timesteps=scheduler["num_train_timesteps"])
+    noising: Any = DDPMScheduler(
+        beta_schedule="squaredcos_cap_v2", num_train_timesteps=scheduler["num_train_timesteps"]
+    )
     noising.save_pretrained(folder / "image_noising_scheduler")
-    DDIMScheduler(**scheduler, set_alpha_to_one=True).save_pretrained(folder / "scheduler")
+    sampling: Any = DDIMScheduler(**scheduler, set_alpha_to_one=True)
+    sampling.save_pretrained(folder / "scheduler")
     space = ImageEncoder.from_space(encoder).space
     (folder / "embedding_space.json").write_text(space.to_json() + "\n", encoding="utf-8")
     (folder / "model_index.json").write_text(json.dumps(_model_index(), indent=2) + "\n", encoding="utf-8")

@@ -30,6 +30,9 @@ N_TRAIN_TIMESTEPS = 1000
 class GeneratorModule(L.LightningModule):
     """Trains the U-Net of an unCLIP generator; the averaged weights are what ships."""
 
+    embedding_mean: Tensor
+    embedding_std: Tensor
+
     def __init__(
         self,
         dim: int = 1024,
@@ -63,13 +66,13 @@ class GeneratorModule(L.LightningModule):
         """
         super().__init__()
         self.save_hyperparameters()
-        self.unet = build_unet(dim, tuple(channels), layers_per_block, head_dim, latent_channels, latent_side)
+        self.unet: Any = build_unet(dim, tuple(channels), layers_per_block, head_dim, latent_channels, latent_side)
         self.ema = AveragedModel(self.unet, avg_fn=partial(moving_average, decay=ema_decay))
         self.ema.requires_grad_(False)
         self.register_buffer("embedding_mean", torch.zeros(dim))
         self.register_buffer("embedding_std", torch.ones(dim))
-        self.diffusion = DDPMScheduler(**schedule_config())
-        self.noising = DDPMScheduler(beta_schedule="squaredcos_cap_v2", num_train_timesteps=N_TRAIN_TIMESTEPS)
+        self.diffusion: Any = DDPMScheduler(**schedule_config())
+        self.noising: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2", num_train_timesteps=N_TRAIN_TIMESTEPS)
 
     def _data(self) -> PairDataModule:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -79,8 +82,8 @@ class GeneratorModule(L.LightningModule):
     def on_fit_start(self) -> None:
         """Take the embeddings' statistics from the training pictures."""
         embeddings = self._data().train_embeddings()
-        self.embedding_mean.copy_(embeddings.mean(0))  # type: ignore[operator]
-        self.embedding_std.copy_(embeddings.std(0).clamp_min(1e-4))  # type: ignore[operator]
+        self.embedding_mean.copy_(embeddings.mean(0))
+        self.embedding_std.copy_(embeddings.std(0).clamp_min(1e-4))
 
     def condition(self, embeddings: Tensor, levels: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Build the U-Net's class input as unCLIP does.
@@ -125,7 +128,7 @@ class GeneratorModule(L.LightningModule):
         predicted = unet(noised, times, None, class_labels=condition, return_dict=False)[0]
         return functional.mse_loss(predicted.float(), self.diffusion.get_velocity(latents, noise, times))
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ANN401
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move the averaged weights.
 
         Args:
@@ -151,11 +154,12 @@ class GeneratorModule(L.LightningModule):
         }
         self.log_dict(errors, batch_size=len(latents))
 
-    def configure_optimizers(self) -> Any:  # noqa: ANN401  Lightning's own union is private
+    def configure_optimizers(self) -> Any:
         """AdamW; warm-up, constant rate, linear decay to zero at the end."""
-        optimizer = torch.optim.AdamW(self.unet.parameters(), lr=self.hparams["lr"], betas=(0.9, 0.99), weight_decay=0.01)
+        parameters, lr = self.unet.parameters(), self.hparams["lr"]
+        optimizer = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
         total = int(self.trainer.estimated_stepping_batches)
-        start, warmup = self.hparams["decay_from"] * total, self.hparams["warmup_steps"]
+        start, warmup = float(self.hparams["decay_from"]) * total, int(self.hparams["warmup_steps"])
 
         def factor(step: int) -> float:
             return min((step + 1) / warmup, 1.0, max(0.0, (total - step) / max(1.0, total - start)))
@@ -179,18 +183,17 @@ class GeneratorModule(L.LightningModule):
             unet=self.ema.module,
             autoencoder=data.autoencoder,
             encoder=data.encoder,
-            mean=self.embedding_mean.cpu(),  # type: ignore[operator]
-            std=self.embedding_std.cpu(),  # type: ignore[operator]
+            mean=self.embedding_mean.cpu(),
+            std=self.embedding_std.cpu(),
             scheduler=schedule_config(),
         )
-        figures = self.trainer.callback_metrics
+        metrics = self.trainer.callback_metrics
+        error, blind = float(metrics["val_loss"]), float(metrics["val_loss_unconditional"])
         seen = self.trainer.global_step * data.batch_size
         return {
             "parameters of the U-Net": f"{sum(p.numel() for p in self.unet.parameters()):,}",
             "training pictures": f"{len(data.pairs['train_latents']):,} with mirror images, {seen:,} seen",
-            "held-out velocity error": (
-                f"{float(figures['val_loss']):.4f} (without the embedding {float(figures['val_loss_unconditional']):.4f})"
-            ),
+            "held-out velocity error": f"{error:.4f} (without the embedding {blind:.4f})",
         }
 
 
@@ -227,7 +230,7 @@ def schedule_config() -> dict[str, Any]:
 
 def build_unet(
     dim: int, channels: tuple[int, ...], layers_per_block: int, head_dim: int, latent_channels: int, latent_side: int
-) -> UNet2DConditionModel:
+) -> Any:
     """Build a U-Net without cross-attention whose class input is (embedding, noise level).
 
     Args:
@@ -238,7 +241,7 @@ def build_unet(
         latent_channels: channels of the latents.
         latent_side: height and width of the latents.
     """
-    unet = UNet2DConditionModel(
+    unet: Any = UNet2DConditionModel(
         sample_size=latent_side,
         in_channels=latent_channels,
         out_channels=latent_channels,
@@ -254,4 +257,4 @@ def build_unet(
         resnet_time_scale_shift="scale_shift",
         cross_attention_dim=32,
     )
-    return unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return unet.to(memory_format=torch.channels_last)

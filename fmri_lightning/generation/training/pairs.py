@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -12,7 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fmri_lightning.embeddings.distillation_pictures import heldout_pictures, photographs_folder, training_pictures
+from fmri_lightning.embeddings.distillation_pictures import (
+    PictureArray,
+    heldout_pictures,
+    photographs_folder,
+    training_pictures,
+)
 from fmri_lightning.embeddings.image_encoder import ImageEncoder
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.generation.training.pictures import RandomRows, to_unit
@@ -161,21 +167,21 @@ def load_autoencoder(folder: Path) -> nn.Module:
     """
     from diffusers import AutoencoderKL
 
-    vae = AutoencoderKL.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    vae: Any = AutoencoderKL.from_pretrained(folder, use_safetensors=True, local_files_only=True)
     frozen: nn.Module = vae.float().eval().requires_grad_(False).to(memory_format=torch.channels_last)
     return frozen
 
 
-def scaled_latents(vae: nn.Module, pictures: Tensor) -> Tensor:
+def scaled_latents(vae: Any, pictures: Tensor) -> Tensor:
     """Encode uint8 (n, size, size, 3) into latents (n, channels, side, side) of unit scale."""
     x = to_unit(pictures)
     with torch.autocast(x.device.type, torch.bfloat16):
-        mode: Tensor = vae.encode(x).latent_dist.mode()  # type: ignore[operator]
-    return mode.float() * vae.config.scaling_factor  # type: ignore[union-attr,no-any-return]
+        mode: Tensor = vae.encode(x).latent_dist.mode()
+    return mode.float() * float(vae.config.scaling_factor)
 
 
 @torch.no_grad()
-def _map(function: Callable[[Tensor], Tensor], pictures: np.ndarray, what: str) -> Tensor:  # type: ignore[type-arg]
+def _map(function: Callable[[Tensor], Tensor], pictures: PictureArray, what: str) -> Tensor:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parts = torch.from_numpy(pictures).split(256)
     if isinstance(function, nn.Module):

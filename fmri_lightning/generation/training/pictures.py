@@ -132,10 +132,9 @@ class PictureDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> PictureBatches:
         """Endless supply in epochs of ``steps_per_epoch`` batches, half of each batch mirrored."""
-        assert self.train is not None and self.trainer is not None
-        rows = RandomRows(
-            len(self.train), self.batch_size, self.steps_per_epoch, self.trainer.current_epoch, self.seed
-        )
+        assert self.train is not None
+        assert self.trainer is not None
+        rows = RandomRows(len(self.train), self.batch_size, self.steps_per_epoch, self.trainer.current_epoch, self.seed)
         return PictureBatches(torch.from_numpy(self.train.pictures), rows)
 
     def val_dataloader(self) -> PictureBatches:
