@@ -39,6 +39,7 @@ def report(
     from fmri_lightning.report.grids import write_grids
     from fmri_lightning.report.page import choose_protocol, render
     from fmri_lightning.report.runs import read_runs
+    from fmri_lightning.report.strip import write_strip
     from fmri_lightning.report.tables import write_csv
     from fmri_lightning.report.truth import read_truth
 
@@ -66,6 +67,7 @@ def report(
         files = write_grids(one, truth)
         print(f"{one.folder / 'grids'}: {len(files)} pictures")
     write_csv(out / "data.csv", runs, protocol)
+    write_strip(runs, truth, out / "strip.png")
     with atomic_path(page) as temporary:
         temporary.write_text(html, encoding="utf-8")
     print(f"{page}: {len(html.encode()) / 1e6:.1f} MB")

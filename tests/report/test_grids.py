@@ -59,3 +59,22 @@ def test_a_picture_that_is_not_at_hand_is_grey_and_says_so():
     truth, _, near = panels_of(grid)
     assert tuple(truth[-1, -1]) == tuple(near[-1, -1]) == (225, 225, 225)
     assert len(np.unique(truth.reshape(-1, 3), axis=0)) > 1
+
+
+def test_strip_shows_the_first_stimuli_of_the_runs_own_order(scored_run, tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    from fmri_lightning.report.runs import read_runs
+    from fmri_lightning.report.strip import write_strip
+    from fmri_lightning.report.truth import read_truth
+
+    runs = read_runs([scored_run])
+    truth = read_truth(runs, None)
+    path = write_strip(runs, truth, tmp_path / "strip.png", n_stimuli=2)
+    assert path is not None
+    strip = np.asarray(Image.open(path))
+    first, second = (truth.picture(result["nsdId"]).resize((96, 96), 0) for result in runs[0].results[:2])
+    assert np.abs(strip[:96, 112:208].astype(int) - np.asarray(first)).mean() < 20
+    assert np.abs(strip[:96, 210:306].astype(int) - np.asarray(second)).mean() < 20
+    assert strip.shape[0] == (2 + len({"true_target", "shuffled"} & set(runs[0].controls))) * 98
