@@ -63,6 +63,7 @@ _SILENCED = (
     ".*exists and is not empty",
     ".*is smaller than the logging interval",
     ".*Experiment logs directory",
+    "The dirpath has changed",
 )
 
 
@@ -247,6 +248,8 @@ def _as_stage_error(error: Exception) -> StageError:
         return ResourceError(f"out of memory: {line or kind}; lower the batch size")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ResourceError(f"no space left: {line}")
+    if line.startswith("Error(s) in loading state_dict"):
+        return UsageError(f"the checkpoint is of another model than the configured one: {line[:300]}")
     if kind == "MisconfigurationException":
         return UsageError(line)
     if isinstance(error, FileNotFoundError) and error.filename:
