@@ -128,14 +128,14 @@ class GeneratorModule(L.LightningModule):
         predicted = unet(noised, times, None, class_labels=condition, return_dict=False)[0]
         return functional.mse_loss(predicted.float(), self.diffusion.get_velocity(latents, noise, times))
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Move the averaged weights.
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then move the average; later hooks run after a checkpoint has been written.
 
         Args:
-            outputs: not used.
-            batch: not used.
-            batch_idx: not used.
+            *args: as Lightning passes them.
+            **kwargs: as Lightning passes them.
         """
+        super().optimizer_step(*args, **kwargs)
         self.ema.update_parameters(self.unet)
 
     def validation_step(self, batch: Pair, batch_idx: int) -> None:
