@@ -24,15 +24,20 @@ EXTRAS = {
 MINI_MODELS = ("source_encoder", "target_encoder", "generator")
 
 
-def doctor(data: Path | None = None) -> None:
-    """Show versions, devices, optional parts and the shipped models.
+def doctor(data: Path | None = None, leaks: Path | None = None, pairing: Path | None = None) -> None:
+    """Show versions, devices, optional parts and the shipped models, or check a finished run.
 
     Args:
         data: A data root or run folder whose free space is told too.
+        leaks: A run folder: recompute every statistic from training trials and name trials that leaked.
+        pairing: A run folder: ask the betas themselves whether trials are paired with the pictures they showed.
 
     Raises:
-        BadInputError: If a required library is missing, or the folder does not exist.
+        BadInputError: If a required library is missing, a folder does not exist, or a check of a run fails.
     """
+    if leaks is not None or pairing is not None:
+        _check_runs(leaks, pairing)
+        return
     if data is not None and not data.exists():
         raise BadInputError(f"{data} does not exist; give a data root or a run folder with --data")
     print(f"fmri-lightning {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
@@ -43,6 +48,14 @@ def doctor(data: Path | None = None) -> None:
     _print_space(data)
     if missing:
         raise BadInputError(f"not installed: {', '.join(missing)}; install again with: pip install fmri-lightning")
+
+
+def _check_runs(leaks: Path | None, pairing: Path | None) -> None:
+    from fmri_lightning import run_checks
+
+    lines = [] if leaks is None else run_checks.leaks(leaks)
+    lines += [] if pairing is None else run_checks.pairing(pairing)
+    print("\n".join(lines))
 
 
 def required_libraries() -> list[str]:

@@ -64,3 +64,17 @@ def test_page_opens_without_the_network(demo_folder: Path) -> None:
     assert "simulated" in page
     for marker in ('src="http', "src='http", 'href="http', "@import", "fetch("):
         assert marker not in page
+
+
+@pytest.mark.slow
+def test_doctor_finds_pairing_and_no_leak(demo_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(demo_folder / "recon" / "subj01" / "mlp_diffusion")
+    assert main(["doctor", "--leaks", run, "--pairing", run]) == 0
+    printed = capsys.readouterr().out
+    assert "ids +0" in printed
+    assert "T1: every statistic is that of the train trials" in printed
+
+
+def test_doctor_refuses_a_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--leaks", str(tmp_path)]) == 3
+    assert "predict.yaml is missing" in capsys.readouterr().err

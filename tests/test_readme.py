@@ -34,6 +34,7 @@ def with_miniature(arguments: list[str], root: Path) -> list[str]:
     return swapped
 
 
+@pytest.mark.slow
 def test_readme_commands_run_on_the_miniature(miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     commands = command_lines((ROOT / "README.md").read_text(), "bash run")
@@ -41,7 +42,7 @@ def test_readme_commands_run_on_the_miniature(miniature: Path, tmp_path: Path, m
         "index", "betas", "clip-cache", "clip-cache", "fit", "fit", "fit", "predict", "evaluate", "report",
     ]  # fmt: skip
     for arguments in commands:
-        assert main(with_miniature(arguments, miniature)) == 0, shlex.join(arguments)
+        assert main(with_miniature(arguments, miniature.root)) == 0, shlex.join(arguments)
     run = tmp_path / "outputs" / "recon" / "subj01" / "ridge_diffusion"
     assert len(list((run / "images").glob("nsd*_generated.png"))) == 4
     assert (run / "report" / "index.html").is_file()

@@ -1,0 +1,103 @@
+"""What ``doctor`` checks of a finished run: leaks into its statistics, and the pairing of response and picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fmri_lightning.errors import BadInputError
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """Where the inputs of a run are, as its ``predict.yaml`` says.
+
+    Attributes:
+        subject: For instance "subj01".
+        index_root: Folder of the indices.
+        store: Beta store of the subject.
+        preproc: Preprocessing of the subject.
+        clip_cache: Embeddings of the stimuli.
+    """
+
+    subject: str
+    index_root: Path
+    store: Path
+    preproc: Path
+    clip_cache: Path
+
+
+def read_run_inputs(run: Path) -> RunInputs:
+    """Read the configuration that predict left in a run folder.
+
+    Args:
+        run: Folder written by predict; relative paths inside are taken from the working directory, as predict did.
+
+    Returns:
+        The inputs.
+
+    Raises:
+        BadInputError: No configuration there, or it names no betas (pictures drawn from given embeddings).
+    """
+    import yaml
+
+    path = run / "predict.yaml"
+    if not path.is_file():
+        raise BadInputError(f"{path} is missing; give a run folder written by fmri-lightning predict")
+    settings: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]["init_args"]
+    if not settings.get("betas"):
+        raise BadInputError(f"{run} was drawn from given embeddings; there are no betas to check")
+    subject = settings["subject"]
+    return RunInputs(
+        subject,
+        Path(settings["index_root"]),
+        Path(settings["betas"]) / subject,
+        Path(settings["preproc"]) / subject,
+        Path(settings["clip_cache"]),
+    )
+
+
+def leaks(run: Path) -> list[str]:
+    """Recompute every statistic behind a run from its training trials.
+
+    Args:
+        run: Folder written by predict.
+
+    Returns:
+        One line per check that passed.
+
+    Raises:
+        BadInputError: At the first leak, naming the trials.
+    """
+    from fmri_lightning.betas.leaks import check_leaks
+
+    inputs = read_run_inputs(run)
+    return check_leaks(inputs.store, inputs.preproc, inputs.index_root, inputs.subject)
+
+
+def pairing(run: Path) -> list[str]:
+    """Let the brain itself say whether each response is paired with the picture that caused it.
+
+    Args:
+        run: Folder written by predict.
+
+    Returns:
+        One line per shift of ids and trials.
+
+    Raises:
+        BadInputError: The index's pairing identifies nothing, or a shifted one does.
+    """
+    import numpy as np
+
+    from fmri_lightning.betas.store import BetaStore
+    from fmri_lightning.embeddings.cache import EmbeddingCache
+    from fmri_lightning.index.pairing import check_pairing
+    from fmri_lightning.index.table import read_index
+
+    inputs = read_run_inputs(run)
+    table = read_index(inputs.index_root, inputs.subject)
+    cache = EmbeddingCache.open(inputs.clip_cache)
+    betas = np.asarray(BetaStore.open(inputs.store).betas, np.float32)
+    results = check_pairing(betas, table.nsd_id, table.split, np.asarray(cache.ids), np.asarray(cache.embeddings))
+    return [f"{r.what} {r.shift:+d}: top-1 of 10 {r.top1:.1%}, chance {r.chance:.1%}, p = {r.p:.4f}" for r in results]
