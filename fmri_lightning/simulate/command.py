@@ -145,8 +145,8 @@ class Plan:
             raise UsageError(f"--subjects {self.subjects}: give numbers from 1 to 8 with commas between, such as 1,2")
         limits = {
             "seed": (self.seed, 0, 2**63 - 1),
-            "shared": (self.shared, 4, 10**6),
-            "unique": (self.unique, 4, 10**6),
+            "shared": (self.shared, 4, 5_000),
+            "unique": (self.unique, 4, 60_000),
             "repeats": (self.repeats, 2, 3),
             "sessions": (self.sessions, 2, 99),
             "missing_sessions": (self.missing_sessions, 0, self.sessions - 1),

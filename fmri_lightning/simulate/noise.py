@@ -81,6 +81,8 @@ def make_noise_model(brain: Brain, signals: FloatArray, ncsnr: npt.NDArray[np.fl
     """
     n_modes = min(RECIPE.low_rank_modes, *signals.shape)
     pictures = eigh(signals @ signals.T, subset_by_index=[len(signals) - n_modes, len(signals) - 1])[1]
+    # The sign of an eigenvector is the linear algebra library's choice.
+    pictures *= np.sign(pictures[np.abs(pictures).argmax(axis=0), np.arange(n_modes)])
     patterns = (pictures.T @ signals).astype(np.float32)
     length = np.linalg.norm(patterns, axis=0)
     patterns /= np.where(length > 0, length, 1)

@@ -136,20 +136,19 @@ def _open_folder(folder: Path) -> dict[str, Callable[[], bytes]]:
 
 
 def _open_tar(file: Path) -> dict[str, Callable[[], bytes]]:
-    """Return how to read each picture of a tar file."""
+    """Return how to read each picture of an uncompressed tar file."""
     try:
-        archive = tarfile.open(file, "r:*")  # noqa: SIM115 - read from until the process ends
-        members = archive.getmembers()
+        with tarfile.open(file, "r:") as archive:
+            members = [member for member in archive if Path(member.name).suffix.lower() in SUFFIXES]
     except tarfile.TarError as error:
-        raise BadInputError(f"--images {file} is neither a folder nor a readable tar: {error}") from error
-    return {m.name: partial(_read_member, archive, m) for m in members if Path(m.name).suffix.lower() in SUFFIXES}
+        raise BadInputError(f"--images {file} is neither a folder nor an uncompressed tar: {error}") from error
+    return {m.name: partial(_read_span, file, m.offset_data, m.size) for m in members if m.isfile()}
 
 
-def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    handle = archive.extractfile(member)
-    if handle is None:
-        raise BadInputError(f"{member.name} in {archive.name!r} is not a regular file; pack it again")
-    return handle.read()
+def _read_span(file: Path, start: int, size: int) -> bytes:
+    with open(file, "rb") as handle:
+        handle.seek(start)
+        return handle.read(size)
 
 
 def _square(data: bytes, name: str, size_px: int) -> Pictures:

@@ -80,8 +80,8 @@ class Recipe:
     output_gain: float = 1.5
 
     def to_json(self) -> dict[str, Any]:
-        """Return all constants as plain types."""
-        return asdict(self)
+        """Return all constants as the types that JSON has."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 RECIPE = Recipe()
