@@ -145,7 +145,7 @@ def score_embeddings(predicted: NDArray[np.float32], ids: NDArray[np.int32], gal
     to_gallery = cosine_matrix(predicted, gallery.cache.rows(gallery.ids))
     to_items = cosine_matrix(predicted, truth)
     _add_ranks(scores, "image_given_brain", gallery_ranks(to_gallery, ids, gallery.ids), len(gallery.ids))
-    _add_ranks(scores, "brain_given_image", retrieval_ranks(to_items.T, ids), len(np.unique(ids)))
+    _add_ranks(scores, "brain_given_image", retrieval_ranks(to_items.T, ids), _brains_to_choose_from(ids))
     for name, matrix in (("image_given_brain", to_items), ("brain_given_image", to_items.T)):
         metric = f"{name}_top1_of_{POOL}"
         if len(ids) < POOL:
@@ -156,9 +156,15 @@ def score_embeddings(predicted: NDArray[np.float32], ids: NDArray[np.int32], gal
     return scores
 
 
-def _add_ranks(scores: BrainScores, name: str, ranks: NDArray[np.int64], candidates: int) -> None:
+def _brains_to_choose_from(ids: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Candidates of each item: its own brain and those of other stimuli, never a repeat of its own."""
+    _, which, counts = np.unique(ids, return_inverse=True, return_counts=True)
+    return np.asarray(len(ids) - counts[which] + 1, dtype=np.int64)
+
+
+def _add_ranks(scores: BrainScores, name: str, ranks: NDArray[np.int64], candidates: int | NDArray[np.int64]) -> None:
     for k in (1, 5):
         scores.values[f"{name}_top{k}"] = top_k(ranks, k)
-        scores.chance[f"{name}_top{k}"] = min(k / candidates, 1.0)
+        scores.chance[f"{name}_top{k}"] = float(np.minimum(k / np.asarray(candidates), 1.0).mean())
     scores.values[f"{name}_median_rank"] = ranks.astype(np.float64)
-    scores.chance[f"{name}_median_rank"] = (candidates + 1) / 2.0
+    scores.chance[f"{name}_median_rank"] = float(np.median((np.asarray(candidates) + 1) / 2.0))

@@ -102,23 +102,24 @@ class Protocol:
             "ssim": "grey .2125/.7154/.0721, Gaussian sigma 1.5 px, 11 taps, population covariance, 5 px cropped",
         }
 
-    def title(self, n: int, n_test_set: int | None, simulated: bool) -> str:
+    def title(self, n_stimuli: int, n_items: int, n_test_set: int | None, simulated: bool) -> str:
         """The protocol's name, qualified where the name alone would promise too much.
 
         Args:
-            n: Stimuli scored.
-            n_test_set: Stimuli of the run's full test set, None where unknown.
+            n_stimuli: Different stimuli scored.
+            n_items: Pictures scored; more than stimuli where single trials were drawn.
+            n_test_set: Items of the run's full test set, None where unknown.
             simulated: Whether the brain is simulated.
 
         Returns:
             For instance ``mindeye, partial 16/1000, metrics missing, not comparable``.
         """
         if self.test_set is None:
-            whole = n_test_set is None or n >= n_test_set
-            return self.name if whole else f"{self.name}, first {n} of {n_test_set}"
+            whole = n_test_set is None or n_items >= n_test_set
+            return self.name if whole else f"{self.name}, {n_items} of {n_test_set}"
         parts = [self.name]
-        if n not in self.test_set:
-            parts.append(f"partial {n}/{max(self.test_set)}")
+        if n_stimuli not in self.test_set:
+            parts.append(f"partial {n_stimuli}/{max(self.test_set)}")
         if simulated:
             parts.append("simulated brain")
         if self.not_computed:

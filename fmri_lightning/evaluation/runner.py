@@ -177,7 +177,7 @@ def _describe(evaluation: Evaluation, protocol: Protocol, run: Run) -> None:
     # Predicted embeddings are scored in the very space that conditions the pictures (through the adapter).
     evaluation.circular = {name for name in evaluation.run.values if METRICS[name].network == "source"}
     evaluation.header = {
-        "protocol": protocol.title(len(np.unique(run.ids)), n_test_set, simulated),
+        "protocol": protocol.title(len(np.unique(run.ids)), len(run.ids), n_test_set, simulated),
         "protocol_settings": protocol.settings(),
         "headline": protocol.headline,
         "n": len(run.ids),
@@ -221,7 +221,7 @@ def evaluate_folders(runner: Runner, generated: Path, truth: Path) -> Evaluation
     evaluation.skipped = runner._skipped() | dict.fromkeys(EMBEDDING_METRICS, "a folder of pictures has no predictions")
     evaluation.inputs = inputs
     evaluation.header = {
-        "protocol": runner.protocol.title(len(ids), None, simulated=False),
+        "protocol": runner.protocol.title(len(ids), len(ids), None, simulated=False),
         "protocol_settings": runner.protocol.settings(),
         "headline": runner.protocol.headline,
         "n": len(ids),

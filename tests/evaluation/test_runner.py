@@ -7,13 +7,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.errors import BadInputError, UsageError
+from fmri_lightning.evaluation.brain import Gallery, score_embeddings
 from fmri_lightning.evaluation.command import evaluate
 from fmri_lightning.evaluation.ladder import ladder
 from fmri_lightning.manifest import read_manifest
 from fmri_lightning.metrics.cosine import cosine, cosine_matrix
 
-from .conftest import ANCHORS, N_DRAWN, N_TEST, N_TRAIN
+from .conftest import ANCHORS, DIM, N_DRAWN, N_TEST, N_TRAIN
 
 
 def summary_of(folder, protocol="demo"):
@@ -57,7 +59,7 @@ def test_summary_has_the_contracts_fields(scored) -> None:
     _, mlp = scored
     summary = summary_of(mlp)
     assert {"metrics", "skipped", "n", "test_set", "protocol", "simulated"} <= set(summary)
-    assert summary["protocol"] == f"demo, first {N_DRAWN} of {N_TEST}"
+    assert summary["protocol"] == f"demo, {N_DRAWN} of {N_TEST}"
     for name, entry in summary["metrics"].items():
         assert {"value", "ci_low", "ci_high", "chance", "null", "ceiling"} <= set(entry), name
         assert entry["ci_low"] <= entry["value"] <= entry["ci_high"], name
@@ -89,6 +91,17 @@ def test_embedding_scores_equal_numpy(scored, world) -> None:
     back = cosine_matrix(truth, predicted)
     assert metrics["brain_given_image_top1"]["value"] == (back.argmax(axis=1) == np.arange(N_DRAWN)).mean()
     assert metrics["brain_given_image_top1"]["chance"] == 1 / N_DRAWN
+
+
+def test_chance_of_single_trials_is_what_random_predictions_reach(world) -> None:
+    cache = EmbeddingCache.open(world.base / "clip.parquet")
+    ids = np.repeat(ANCHORS[:4], [1, 2, 3, 3]).astype(np.int32)
+    gallery = Gallery(cache, ANCHORS.astype(np.int32), None)
+    rng = np.random.default_rng(0)
+    draws = [score_embeddings(rng.normal(size=(9, DIM)).astype(np.float32), ids, gallery) for _ in range(400)]
+    for metric in ("brain_given_image_top1", "brain_given_image_top5"):
+        reached = np.mean([draw.values[metric] for draw in draws])
+        assert reached == pytest.approx(draws[0].chance[metric], abs=0.03), metric
 
 
 def test_pictures_as_drawn_are_scored_against_who_drew_them(scored) -> None:

@@ -100,11 +100,11 @@ def test_mindeye_resizes_twice_without_antialiasing() -> None:
 
 def test_titles_never_promise_more_than_was_scored() -> None:
     mindeye, demo = PROTOCOLS["mindeye"], PROTOCOLS["demo"]
-    assert mindeye.title(16, 1000, simulated=False) == "mindeye, partial 16/1000, metrics missing, not comparable"
-    assert "simulated brain" in mindeye.title(1000, 1000, simulated=True)
-    assert "not comparable" in mindeye.title(1000, 1000, simulated=False)
-    assert demo.title(64, 300, simulated=True) == "demo, first 64 of 300"
-    assert demo.title(300, 300, simulated=True) == "demo"
+    assert mindeye.title(16, 16, 1000, simulated=False) == "mindeye, partial 16/1000, metrics missing, not comparable"
+    assert "simulated brain" in mindeye.title(1000, 1000, 1000, simulated=True)
+    assert "not comparable" in mindeye.title(1000, 3000, 3000, simulated=False)
+    assert demo.title(64, 64, 300, simulated=True) == "demo, 64 of 300"
+    assert demo.title(300, 900, 900, simulated=True) == "demo"
 
 
 def test_impossible_requests_are_refused() -> None:
