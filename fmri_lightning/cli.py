@@ -84,6 +84,8 @@ def main(args: list[str] | None = None) -> int:
             return _code_of_exit(error)
         except KeyboardInterrupt:
             return _fail(InterruptedRunError("interrupted; the same command continues"))
+        except BrokenPipeError:
+            raise
         except Exception as error:
             if os.environ.get(TRACEBACK_VARIABLE) == "1":
                 traceback.print_exc()
@@ -93,7 +95,14 @@ def main(args: list[str] | None = None) -> int:
 
 def console_script() -> None:
     """Run the command line of the process and exit with its code."""
-    sys.exit(main())
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, `head` for instance, has seen enough; nothing more can be told to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
 
 
 def _dispatch(words: list[str]) -> None:
