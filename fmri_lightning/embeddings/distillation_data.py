@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,11 +36,11 @@ class StepBatches:
 
     Attributes:
         pictures: uint8 (n, size, size, 3).
-        flipped: bool; whether a second half of ``targets`` belongs to the mirrored pictures.
-        targets: float16 (n or 2 n, dim).
+        targets: float16 (n + m, dim); the last m belong to the first m pictures mirrored.
         batch_size: pictures a step.
         n_steps: steps of an epoch.
-        epoch: which epoch comes next.
+        epoch: asked anew whenever a loop over the batches begins: Lightning keeps one loader for
+            all epochs, and a number taken once would show the first epoch's pictures for ever.
         seed: seed of the order.
     """
 
@@ -48,7 +48,7 @@ class StepBatches:
     targets: Tensor
     batch_size: int
     n_steps: int
-    epoch: int
+    epoch: Callable[[], int]
     seed: int
 
     def __len__(self) -> int:
@@ -56,9 +56,9 @@ class StepBatches:
         return self.n_steps
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield (uint8 pictures, float32 targets), half of them mirrored on average."""
-        n = len(self.pictures)
-        for step in range(self.epoch * self.n_steps, (self.epoch + 1) * self.n_steps):
+        """Yield (uint8 pictures, float32 targets); every row of ``targets`` is equally likely."""
+        n, first = len(self.pictures), self.epoch() * self.n_steps
+        for step in range(first, first + self.n_steps):
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
             rows = torch.randint(len(self.targets), (self.batch_size,), generator=generator)
             pictures = self.pictures[rows % n]
@@ -204,13 +204,14 @@ class DistillationDataModule(L.LightningDataModule):
     def train_dataloader(self) -> StepBatches:
         """Endless supply in epochs of ``steps_per_epoch`` batches."""
         assert self.train_pictures is not None
-        assert self.trainer is not None
+        trainer = self.trainer
+        assert trainer is not None
         return StepBatches(
             torch.from_numpy(self.train_pictures.pictures),
             self._targets_with_mirrored(),
             self.batch_size,
             self.steps_per_epoch,
-            self.trainer.current_epoch,
+            lambda: trainer.current_epoch,
             self.seed,
         )
 
