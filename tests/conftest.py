@@ -27,7 +27,9 @@ def miniature(tmp_path_factory) -> Miniature:
     from fmri_lightning.simulate.command import simulate
 
     root = tmp_path_factory.mktemp("miniature") / "nsd"
-    simulate(out=root, subjects="1", seed=0)
+    simulate(
+        out=root, subjects="1", seed=0, shared=60, unique=300, sessions=4, missing_sessions=1, nsdgeneral_voxels=500
+    )
     return Miniature(root, ("subj01",))
 
 
