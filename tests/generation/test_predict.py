@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from fmri_lightning.errors import BadInputError, ResourceError, StageError, UsageError
+from fmri_lightning.errors import BadInputError, ResourceError, StageError
 from fmri_lightning.generation.decoder import DecoderConfig
 from fmri_lightning.generation.predictions import read_predictions
 from fmri_lightning.manifest import run_lock
 from tests.generation.conftest import pictures, summary
-from tests.generation.tiny import N_TARGET, N_TEST, TARGET, space, write_brain, write_generator, write_tower
+from tests.generation.tiny import N_TEST, TARGET, space, write_brain, write_generator, write_tower
 
 
 @pytest.fixture(scope="module")
@@ -338,86 +338,3 @@ def test_predictions_are_the_same_file_under_every_precision(tmp_path, predict):
         for p in ("32-true", "bf16-true")
     ]
     assert files[0].read_bytes() == files[1].read_bytes()
-
-
-class TestRefused:
-    """Before any weights are loaded, with nothing written."""
-
-    @pytest.fixture(autouse=True)
-    def _nothing_is_loaded(self, monkeypatch):
-        def loaded(config):
-            raise AssertionError("the decoder was loaded")
-
-        monkeypatch.setattr("fmri_lightning.generation.module.load_decoder", loaded)
-
-    def refused(self, predict, tmp_path, error, match, **options):
-        with pytest.raises(error, match=match):
-            predict(tmp_path / "run", **options)
-        assert not (tmp_path / "run").exists()
-
-    @pytest.mark.parametrize(
-        ("declared", "match"),
-        [
-            (space("another", N_TARGET, 9), "probe pictures"),
-            (space("tiny-target", N_TARGET, 2, scale="unit"), "unit"),
-            (space("tiny-target", 8, 2), "8-D"),
-        ],
-    )
-    def test_decoder_of_another_space(self, predict, tmp_path, declared, match):
-        generator = write_generator(tmp_path / "generator", declared)
-        self.refused(predict, tmp_path, BadInputError, match, decoder=DecoderConfig("mini", str(generator)))
-
-    def test_encoder_straight_into_the_decoder(self, predict, tmp_path):
-        self.refused(predict, tmp_path, BadInputError, "12-D.*16-D", adapter_ckpt=None)
-
-    def test_target_cache_in_place_of_the_clip_cache(self, predict, tmp_path, brain):
-        self.refused(predict, tmp_path, BadInputError, "clip cache", data_clip_cache=brain.data["target_cache"])
-
-    def test_unknown_subject(self, predict, tmp_path):
-        self.refused(predict, tmp_path, BadInputError, "subj09", data_subject="subj09")
-
-    def test_missing_parts(self, predict, tmp_path):
-        self.refused(predict, tmp_path, UsageError, "encoder_ckpt", encoder_ckpt=None)
-        self.refused(predict, tmp_path, BadInputError, "nowhere.ckpt", encoder_ckpt="nowhere.ckpt")
-        self.refused(predict, tmp_path, UsageError, "target_cache", condition="true_target", data_target_cache=None)
-
-    def test_choosing_without_an_encoder(self, predict, tmp_path):
-        with pytest.raises(UsageError, match=r"tiny-source.*--revision"):
-            predict(tmp_path / "run", n_samples=2)
-        with pytest.raises(UsageError, match="clip_cache"):
-            predict(tmp_path / "bare", n_samples=2, data_clip_cache=None)
-        assert not list(tmp_path.rglob("*.parquet"))
-
-    def test_more_than_there_is(self, predict, tmp_path):
-        self.refused(predict, tmp_path, BadInputError, "more than the 7", data_limit=8)
-        self.refused(predict, tmp_path, BadInputError, "not in the test set", data_nsd_ids=[3])
-        self.refused(predict, tmp_path, BadInputError, "37 sessions", data_test_set="982")
-        self.refused(predict, tmp_path, BadInputError, "all eight", data_test_set="515")
-
-    def test_preprocessing_of_another_store(self, predict, tmp_path):
-        other = write_brain(tmp_path)
-        manifest = json.loads((other.folder / "preproc" / "manifest.json").read_text())
-        manifest["inputs"]["betas"] = "0" * 64
-        (other.folder / "preproc" / "manifest.json").write_text(json.dumps(manifest))
-        self.refused(
-            predict, tmp_path, BadInputError, "run again: fmri-lightning betas", data_preproc=other.data["preproc"]
-        )
-
-    def test_decoder_that_is_not_there(self, predict, tmp_path):
-        self.refused(
-            predict, tmp_path, BadInputError, "sd2-community/stable-diffusion-2-1-unclip",
-            decoder=DecoderConfig("unclip", "stabilityai/stable-diffusion-2-1-unclip"),
-        )  # fmt: skip
-        self.refused(
-            predict, tmp_path, BadInputError, "hf download nobody/nothing",
-            decoder=DecoderConfig("unclip", "nobody/nothing"),
-        )  # fmt: skip
-
-    def test_nan_in_the_betas(self, predict, tmp_path):
-        other = write_brain(tmp_path)
-        betas = np.load(other.folder / "betas" / "betas.npy")
-        betas[other.table.split == "test", 4] = np.nan
-        np.save(other.folder / "betas" / "betas.npy", betas)
-        with pytest.raises(BadInputError, match="not finite"):
-            predict(tmp_path / "run", data_betas=other.data["betas"])
-        assert not list((tmp_path / "run").glob("*.parquet"))
