@@ -141,6 +141,7 @@ def _fit(out: Path) -> Iterator[Step]:
                 "--data.preproc", str(out / "preproc"),
                 "--data.clip_cache", str(_cache(out, "mini-source")),
                 "--data.subject", SUBJECT, "--model.root", str(out / "checkpoints"),
+                "--trainer.default_root_dir", str(out / "runs"),
             ),
         )  # fmt: skip
     yield Step(
@@ -150,6 +151,7 @@ def _fit(out: Path) -> Iterator[Step]:
             "--data.clip_cache", str(_cache(out, "mini-source")),
             "--data.target_cache", str(_cache(out, "mini-target")),
             "--data.subject", SUBJECT, "--model.root", str(out / "checkpoints"),
+                "--trainer.default_root_dir", str(out / "runs"),
         ),
     )  # fmt: skip
 
