@@ -1,0 +1,51 @@
+"""Every shipped YAML is accepted whole by the command it is for; an unknown key is an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fmri_lightning.cli import main
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+NAMES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml"))
+PREDICT = {"predict.yaml", "predict_seed.yaml"}
+
+
+def arguments(name: str, file: Path | None = None) -> list[str]:
+    """Return the command line that reads a configuration and prints what came of it."""
+    path = str(file or CONFIGS / name)
+    if name == "base.yaml":
+        return ["fit", "--config", str(CONFIGS / "adapter.yaml"), "--config", path, "--print_config"]
+    if name in PREDICT:
+        return ["predict", "--config", path, "--print_config"]
+    if name.startswith("decoder/"):
+        return ["predict", "--config", str(CONFIGS / "predict.yaml"), "--config", path, "--print_config"]
+    return ["fit", "--config", path, "--print_config"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_configuration_is_accepted(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(name)) == 0
+    accepted = yaml.safe_load(capsys.readouterr().out)
+    for section in ("model", "data"):
+        written = (yaml.safe_load((CONFIGS / name).read_text()).get(section) or {}).get("init_args", {})
+        for key, value in written.items():
+            if not isinstance(value, dict):
+                assert accepted[section]["init_args"][key] == value, key
+
+
+@pytest.mark.parametrize("section", ["model", "data", "trainer"])
+@pytest.mark.parametrize("name", ["encoder/ridge.yaml", "adapter.yaml", "predict.yaml", "mini/generator.yaml"])
+def test_an_unknown_key_is_an_error(
+    name: str, section: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = yaml.safe_load((CONFIGS / name).read_text())
+    place = content[section] if section == "trainer" else content[section]["init_args"]
+    place["subjct"] = "subj01"
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(yaml.safe_dump(content))
+    assert main(arguments(name, broken)) == 2
+    assert "subjct" in capsys.readouterr().err
