@@ -140,12 +140,13 @@ class PairDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> PairBatches:
         """Endless supply in epochs of ``steps_per_epoch`` batches."""
-        assert self.trainer is not None
+        trainer = self.trainer
+        assert trainer is not None
         rows = RandomRows(
             len(self.pairs["train_latents"]),
             self.batch_size,
             self.steps_per_epoch,
-            self.trainer.current_epoch,
+            lambda: trainer.current_epoch,
             self.seed,
         )
         return PairBatches(self.pairs["train_latents"], self.pairs["train_embeddings"], rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,20 +31,20 @@ def from_unit(pictures: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class RandomRows:
-    """One epoch of batches of random row numbers; step s of a run is the same after any resume.
+    """Batches of random row numbers, an epoch a loop; step s of a run is the same after any resume.
 
     Attributes:
         n_rows: rows to choose from.
         batch_size: rows a step.
         n_steps: steps of an epoch.
-        epoch: its number, from 0.
+        epoch: tells the number of the epoch, from 0, whenever a loop starts.
         seed: of the choice.
     """
 
     n_rows: int
     batch_size: int
     n_steps: int
-    epoch: int
+    epoch: Callable[[], int]
     seed: int
 
     def __len__(self) -> int:
@@ -53,7 +53,8 @@ class RandomRows:
 
     def __iter__(self) -> Iterator[Tensor]:
         """Yield int64 (batch_size,) row numbers."""
-        for step in range(self.epoch * self.n_steps, (self.epoch + 1) * self.n_steps):
+        first = self.epoch() * self.n_steps
+        for step in range(first, first + self.n_steps):
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
             yield torch.randint(self.n_rows, (self.batch_size,), generator=generator)
 
@@ -133,8 +134,11 @@ class PictureDataModule(L.LightningDataModule):
     def train_dataloader(self) -> PictureBatches:
         """Endless supply in epochs of ``steps_per_epoch`` batches, half of each batch mirrored."""
         assert self.train is not None
-        assert self.trainer is not None
-        rows = RandomRows(len(self.train), self.batch_size, self.steps_per_epoch, self.trainer.current_epoch, self.seed)
+        trainer = self.trainer
+        assert trainer is not None
+        rows = RandomRows(
+            len(self.train), self.batch_size, self.steps_per_epoch, lambda: trainer.current_epoch, self.seed
+        )
         return PictureBatches(torch.from_numpy(self.train.pictures), rows)
 
     def val_dataloader(self) -> PictureBatches:

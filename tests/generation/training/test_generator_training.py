@@ -61,7 +61,6 @@ def quiet_trainer(folder: Path, max_steps: int) -> L.Trainer:
     return L.Trainer(
         accelerator="cpu", devices=1, max_steps=max_steps, logger=False, callbacks=[keep],
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-        reload_dataloaders_every_n_epochs=1,
     )  # fmt: skip
 
 
@@ -117,8 +116,8 @@ def test_resumed_training_equals_uninterrupted_in_data_and_steps(parts: Path, tm
 
 
 def test_rows_of_a_step_do_not_depend_on_where_a_run_began() -> None:
-    whole = [rows.tolist() for epoch in (0, 1) for rows in RandomRows(10, 3, 2, epoch, seed=4)]
-    assert whole[2:] == [rows.tolist() for rows in RandomRows(10, 3, 2, 1, seed=4)]
+    whole = [rows.tolist() for epoch in (0, 1) for rows in RandomRows(10, 3, 2, lambda epoch=epoch: epoch, seed=4)]
+    assert whole[2:] == [rows.tolist() for rows in RandomRows(10, 3, 2, lambda: 1, seed=4)]
     assert len({tuple(rows) for rows in whole}) > 1
 
 
@@ -154,3 +153,18 @@ def test_autoencoder_fits_and_measures_held_out_pictures(parts: Path, tmp_path: 
 def test_unit_scale_round_trip_keeps_every_grey_level() -> None:
     levels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1).repeat(1, 1, 1, 3)
     assert torch.equal(from_unit(to_unit(levels)), levels)
+
+
+def test_every_epoch_of_a_fit_takes_new_rows(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One loader serves a whole fit; it must ask for the epoch anew, or a run repeats its first steps."""
+    seen: list[torch.Tensor] = []
+    step = GeneratorModule.training_step
+
+    def recording(self: GeneratorModule, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        seen.append(batch[1].clone())
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(GeneratorModule, "training_step", recording)
+    quiet_trainer(tmp_path / "run", 6).fit(small_generator(), datamodule=pair_data(parts, tmp_path / "cache"))
+    assert len(seen) == 6
+    assert not any(torch.equal(first, second) for first, second in zip(seen[:3], seen[3:], strict=True))
