@@ -11,6 +11,12 @@ from fmri_lightning.cli import main
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 NAMES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml"))
+ON_TOP_OF = {
+    "mini/gpu/encoder.yaml": "mini/target_encoder.yaml",
+    "mini/gpu/autoencoder.yaml": "mini/autoencoder.yaml",
+    "mini/gpu/generator.yaml": "mini/generator.yaml",
+    "mini/gpu/generator_pixels.yaml": "mini/generator.yaml",
+}
 PREDICT = {"predict.yaml", "predict_seed.yaml"}
 
 
@@ -23,6 +29,8 @@ def arguments(name: str, file: Path | None = None) -> list[str]:
         return ["predict", "--config", path, "--print_config"]
     if name.startswith("decoder/"):
         return ["predict", "--config", str(CONFIGS / "predict.yaml"), "--config", path, "--print_config"]
+    if name in ON_TOP_OF:
+        return ["fit", "--config", str(CONFIGS / ON_TOP_OF[name]), "--config", path, "--print_config"]
     return ["fit", "--config", path, "--print_config"]
 
 

@@ -16,6 +16,12 @@ MINIATURE_TWINS = {"vit-b-32": "mini-source", "vit-h-14": "mini-target"}
 """Hub models are out of reach in tests; their shipped stand-ins have the same widths."""
 
 
+SMALL_GENERATOR = [
+    "--data.batch_size", "4", "--data.steps_per_epoch", "2", "--trainer.max_steps", "2", "--model.channels", "[32,32]",
+    "--model.attention", "[false,true]", "--model.layers_per_block", "1",
+]  # fmt: skip
+
+
 def command_lines(text: str, marker: str) -> list[list[str]]:
     """Return the argument lists of all fmri-lightning lines in blocks with an info string."""
     blocks = re.findall(rf"^```{marker}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
@@ -27,8 +33,12 @@ def with_miniature(arguments: list[str], root: Path) -> list[str]:
     """Return a README command with the miniature in NSD's place and mini models in the hub's."""
     swapped = [MINIATURE_TWINS.get(word, word.replace("$NSD", str(root))) for word in arguments]
     if swapped[0] == "predict":
-        swapped += ["--config", "configs/decoder/mini.yaml", "--model.num_inference_steps", "2"]
+        if "--model.decoder.model_id" not in swapped:
+            swapped += ["--config", "configs/decoder/mini.yaml"]
+        swapped += ["--model.num_inference_steps", "2"]
         swapped[swapped.index("--data.limit") + 1] = "4"
+    if swapped[:3] == ["fit", "--config", "configs/generator.yaml"]:
+        swapped += SMALL_GENERATOR
     if swapped[:3] in (["fit", "--config", "configs/encoder/mlp.yaml"], ["fit", "--config", "configs/adapter.yaml"]):
         swapped += ["--trainer.max_epochs", "2"]
     return swapped
@@ -46,6 +56,19 @@ def test_readme_commands_run_on_the_miniature(miniature: Path, tmp_path: Path, m
     run = tmp_path / "outputs" / "recon" / "subj01" / "ridge_diffusion"
     assert len(list((run / "images").glob("nsd*_generated.png"))) == 4
     assert (run / "report" / "index.html").is_file()
+
+
+@pytest.mark.slow
+def test_a_generator_of_ones_own_draws_from_the_encoders_own_space(
+    miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guide of generation/training: no adapter between the encoder's 512-D prediction and the picture."""
+    monkeypatch.chdir(tmp_path)
+    guide = ROOT / "fmri_lightning" / "generation" / "training" / "README.md"
+    for arguments in command_lines(guide.read_text(), "bash run"):
+        assert main(with_miniature(arguments, miniature.root)) == 0, shlex.join(arguments)
+    run = tmp_path / "outputs" / "recon" / "subj01" / "ridge_diffusion"
+    assert len(list((run / "images").glob("nsd*_generated.png"))) == 4
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from fmri_lightning.embeddings.cache import EmbeddingCache, read_cache_manifest, write_cache
 from fmri_lightning.embeddings.spaces import SpaceSpec, resolve_space
 from fmri_lightning.errors import BadInputError, UsageError
-from fmri_lightning.manifest import content_hash, file_fingerprint, run_lock
+from fmri_lightning.index.stimuli import stimuli_identity
+from fmri_lightning.manifest import run_lock
 from fmri_lightning.records import EmbeddingSpace
 
 if TYPE_CHECKING:
     from fmri_lightning.embeddings.image_encoder import ImageEncoder
     from fmri_lightning.index.stimuli import StimulusSource
-
-_STIMULI = Path("nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5")
 
 
 def clip_cache(
@@ -70,7 +69,7 @@ def clip_cache(
     spec = resolve_space(space if space or model_id else "vit-b-32", model_id, revision)
     source = open_stimuli(root, images)
     ids = np.sort(np.asarray(source.ids, dtype=np.int32))[:limit]
-    config = _config(source, root, images, spec)
+    config = _config(root, images, spec)
     kept = _existing(out, spec, config, overwrite)
     left = np.setdiff1d(ids, np.concatenate([cache.ids for cache in kept])) if kept else ids
     say = print if _is_first_process() else _silent
@@ -92,18 +91,14 @@ def clip_cache(
         shutil.rmtree(_parts(out), ignore_errors=True)
 
 
-def _config(source: StimulusSource, root: Path | None, images: Path | None, spec: SpaceSpec) -> dict[str, Any]:
-    """Describe what is encoded: the same ids of another tree are other pictures."""
-    if root is not None:
-        stimuli = file_fingerprint(root / _STIMULI)
-        identity = f"{stimuli['size']}:{stimuli['head_tail_sha256']}"
-        simulated = (root / "SIMULATED.json").is_file()
-    else:
-        assert images is not None
-        files = sorted(path for path in images.rglob("*") if path.is_file())
-        listed = "\n".join(f"{path.relative_to(images).as_posix()} {path.stat().st_size}" for path in files)
-        identity, simulated = content_hash(listed), False
-    return {"stimuli": identity, "simulated": simulated, "preprocessing": spec.preprocessing}
+def _config(root: Path | None, images: Path | None, spec: SpaceSpec) -> dict[str, Any]:
+    """Describe what is encoded."""
+    simulated = root is not None and (root / "SIMULATED.json").is_file()
+    return {
+        "stimuli": stimuli_identity(root, images),
+        "simulated": simulated,
+        "preprocessing": spec.preprocessing,
+    }
 
 
 def _parts(out: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch.nn import functional
 
 from fmri_lightning.embeddings.distillation_data import Batch, DistillationDataModule
 from fmri_lightning.embeddings.distillation_neighbours import five_nearest_accuracy
+from fmri_lightning.embeddings.distillation_schedule import cosine_fall, run_progress, warm_up
 from fmri_lightning.embeddings.preprocess_images import CLIP_MEAN, CLIP_STD
 
 
@@ -54,7 +54,7 @@ class DistillationModule(L.LightningModule):
             picture_px: side of a picture, in pixels.
             lr: peak learning rate.
             weight_decay: of matrices.
-            warmup_steps: steps of linear warm-up before the cosine decay to max_steps.
+            warmup_steps: steps of linear warm-up; the rate falls along a cosine to the end of the run.
         """
         super().__init__()
         self.save_hyperparameters()
@@ -144,8 +144,11 @@ class DistillationModule(L.LightningModule):
             {"params": vectors, "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=hp["lr"], betas=(0.9, 0.98))
-        total, warmup = int(self.trainer.estimated_stepping_batches), hp["warmup_steps"]
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, total))
+
+        def factor(step: int) -> float:
+            return min(warm_up(step, hp["warmup_steps"]), cosine_fall(run_progress(self.trainer, step)))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
@@ -211,24 +214,6 @@ class DistillationModule(L.LightningModule):
         lines["mean-vector cosine, held-out"] = f"{cosines.mean():.3f}"
         lines["norm of raw embeddings (5, 50, 95 %)"] = f"{low:.1f}, {middle:.1f}, {high:.1f}"
         return lines
-
-
-def warmup_cosine(step: int, warmup_steps: int, total_steps: int) -> float:
-    """Factor of the learning rate: linear warm-up, then a cosine down to 1 %.
-
-    Args:
-        step: optimiser step, from 0.
-        warmup_steps: length of the warm-up.
-        total_steps: length of the run.
-
-    Example:
-        >>> warmup_cosine(0, 10, 100), round(warmup_cosine(100, 10, 100), 4)
-        (0.1, 0.01)
-    """
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _student(dim: int, hidden_size: int, n_layers: int, n_heads: int, patch_px: int, picture_px: int) -> nn.Module:

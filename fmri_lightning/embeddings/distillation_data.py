@@ -186,7 +186,9 @@ class DistillationDataModule(L.LightningDataModule):
         features = {
             name: teacher_features(network, x, self.teacher_px, device=device, description=f"{self.teacher}, {name}")
             for name, x in shown.items()
+            if len(x)
         }
+        features.setdefault("mirrored", features["train"][:0])
         projection = fit_projection(features["train"], self.dim, quadrant_weight=self.quadrant_weight, seed=self.seed)
         accuracy = five_nearest_accuracy(
             features["train"][:, 0].float().numpy(),

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 
+from fmri_lightning.embeddings.distillation_schedule import is_complete
 from fmri_lightning.errors import UsageError
 
 
@@ -86,8 +87,7 @@ class ExportFolder(L.Callback):
             trainer: the trainer.
             pl_module: the module.
         """
-        finished = trainer.max_steps <= 0 or trainer.global_step >= trainer.max_steps > 1  # not a fast_dev_run
-        if not (trainer.is_global_zero and finished):
+        if not (trainer.is_global_zero and is_complete(trainer)):
             return
         assert isinstance(pl_module, Exportable)
         temporary = self.folder.with_name(f".{self.folder.name}.tmp")

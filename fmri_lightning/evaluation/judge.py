@@ -146,17 +146,19 @@ class Judge(nn.Module):
             What was found.
         """
         with torch.inference_mode():
-            maps_a, maps_b = (self(_network_input(pictures, size_px)) for pictures in (first, second))
+            maps_a, maps_b = (self(network_input(pictures, size_px)) for pictures in (first, second))
             distance = self.layer_distances(maps_a, maps_b).numpy().astype(np.float64)
-            return Seen(_identification_layers(maps_a), _identification_layers(maps_b), distance)
+            return Seen(identification_layers(maps_a), identification_layers(maps_b), distance)
 
 
-def _network_input(pictures: NDArray[np.float32], size_px: int) -> Tensor:
+def network_input(pictures: NDArray[np.float32], size_px: int) -> Tensor:
+    """Bring pictures (n, height, width, 3) in 0..1 to (n, 3, size, size), bilinear with antialiasing."""
     values = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
     return functional.interpolate(values, (size_px, size_px), mode="bilinear", antialias=True, align_corners=False)
 
 
-def _identification_layers(maps: list[Tensor]) -> dict[str, NDArray[np.floating]]:
+def identification_layers(maps: list[Tensor]) -> dict[str, NDArray[np.floating]]:
+    """Flatten the second and the fifth of the judge's maps: float16 (n, d) each."""
     layers = (("alexnet2", 1), ("alexnet5", 4))
     return {name: maps[layer].flatten(1).numpy().astype(np.float16) for name, layer in layers}
 

@@ -21,6 +21,7 @@ _SAME_FOR_CONTROLS = (
     "guidance_scale",
     "num_inference_steps",
     "noise_level",
+    "noise_mode",
     "scheduler",
     "seed",
     "trial_mode",

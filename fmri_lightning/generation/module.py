@@ -23,7 +23,7 @@ from fmri_lightning.generation.interruption import Interruption
 from fmri_lightning.generation.plan import TrialMode
 from fmri_lightning.generation.predictions import FILE_NAME, Predictions, read_predictions, write_predictions
 from fmri_lightning.generation.run_folder import bill, default_folder, fingerprint_fields, lock_folder, picture_path
-from fmri_lightning.generation.sampler import SamplingOptions
+from fmri_lightning.generation.sampler import NoiseMode, SamplingOptions
 from fmri_lightning.generation.shards import PictureRecord, finished_units
 from fmri_lightning.generation.summary import RunInfo, finish_run
 from fmri_lightning.generation.writer import DrawnUnit, ImageWriter
@@ -47,6 +47,7 @@ class ReconstructionModule(LightningModule):
         guidance_scale: Classifier-free guidance weight; 1 turns it off.
         num_inference_steps: Denoising steps.
         noise_level: Noise told to and added for unCLIP, 0..999: how unreliable the embedding is.
+        noise_mode: add (as unCLIP does), or label_only: tell the U-Net the level, leave the embedding as it is.
         n_samples: Pictures per item; of several, images/ holds the one nearest to the predicted embedding.
         scheduler: dpm++2m, unipc, ddim or euler.
         guidance_interval: Part of the steps, as fractions, in which guidance acts.
@@ -68,6 +69,7 @@ class ReconstructionModule(LightningModule):
         guidance_scale: float = 5.0,
         num_inference_steps: int = 25,
         noise_level: int = 0,
+        noise_mode: NoiseMode = "add",
         n_samples: int = 1,
         scheduler: str = "dpm++2m",
         guidance_interval: tuple[float, float] = (0.0, 1.0),
@@ -81,7 +83,7 @@ class ReconstructionModule(LightningModule):
         self.encoder_ckpt, self.adapter_ckpt, self.calibration = encoder_ckpt, adapter_ckpt, calibration
         self.decoder_config = decoder
         self.condition: Condition = condition
-        self._sampling = (guidance_scale, num_inference_steps, noise_level, scheduler, guidance_interval)
+        self._sampling = (guidance_scale, num_inference_steps, noise_level, scheduler, guidance_interval, noise_mode)
         self.options: SamplingOptions
         self.n_samples = n_samples
         self.batch_size = batch_size

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,10 @@ SCHEDULERS: dict[str, str] = {
 """Names of ``--model.scheduler`` and the diffusers classes behind them."""
 
 
+NoiseMode = Literal["add", "label_only"]
+"""Whether a noise level is added to the embedding and told to the U-Net, as unCLIP does, or only told."""
+
+
 @dataclass(frozen=True)
 class SamplingOptions:
     """How a picture is drawn, the same for every picture of a run.
@@ -31,7 +35,9 @@ class SamplingOptions:
     Attributes:
         guidance_scale: Classifier-free guidance weight; 1 or less draws without the unconditional pass.
         num_inference_steps: Denoising steps.
-        noise_level: Noise added to the embedding, 0..999, as unCLIP was trained (Ramesh et al. 2022, section 2.1).
+        noise_level: Noise of the embedding, 0..999, as unCLIP was trained (Ramesh et al. 2022, section 2.1).
+        noise_mode: "add" adds noise of that level and tells the U-Net; "label_only" only tells it: a predicted
+            embedding is noisy already, and noise on top loses what was predicted.
         scheduler: A key of :data:`SCHEDULERS`.
         guidance_interval: Part of the steps, as fractions [from, to), in which guidance acts
             (Kynkäänniemi et al. 2024, arXiv 2404.07724); outside it only the conditional pass runs.
@@ -42,6 +48,7 @@ class SamplingOptions:
     noise_level: int = 0
     scheduler: str = "dpm++2m"
     guidance_interval: tuple[float, float] = (0.0, 1.0)
+    noise_mode: NoiseMode = "add"
 
     def __post_init__(self) -> None:
         if self.scheduler not in SCHEDULERS:
@@ -50,6 +57,8 @@ class SamplingOptions:
             raise UsageError(f"num_inference_steps is at least 1, not {self.num_inference_steps}")
         if not 0 <= self.noise_level < 1000:
             raise UsageError(f"noise_level lies in 0..999, not {self.noise_level}")
+        if self.noise_mode not in get_args(NoiseMode):
+            raise UsageError(f"unknown noise_mode {self.noise_mode!r}; known: {', '.join(get_args(NoiseMode))}")
         object.__setattr__(self, "guidance_interval", tuple(self.guidance_interval))  # YAML gives a list
         low, high = self.guidance_interval
         if not 0 <= low <= high <= 1:
@@ -94,7 +103,12 @@ def draw_noise(generators: list[torch.Generator], shape: tuple[int, ...]) -> Ten
 
 
 def noised_condition(
-    embeddings: Tensor, noise: Tensor, noise_level: int, normalizer: Any, noising_scheduler: Any
+    embeddings: Tensor,
+    noise: Tensor,
+    noise_level: int,
+    normalizer: Any,
+    noising_scheduler: Any,
+    noise_mode: NoiseMode = "add",
 ) -> Tensor:
     """Noise the embeddings in normalised units and append the noise level's sinusoids, as unCLIP was trained.
 
@@ -104,6 +118,7 @@ def noised_condition(
         noise_level: 0..999.
         normalizer: ``StableUnCLIPImageNormalizer`` of the decoder.
         noising_scheduler: DDPM scheduler of the noise augmentation.
+        noise_mode: "label_only" adds noise of level 0 but appends the sinusoids of noise_level.
 
     Returns:
         float32 (batch, 2 * dim).
@@ -111,8 +126,9 @@ def noised_condition(
     from diffusers.models.embeddings import get_timestep_embedding
 
     levels = torch.full((len(embeddings),), noise_level, dtype=torch.long, device=embeddings.device)
+    added = levels if noise_mode == "add" else torch.zeros_like(levels)
     scaled = (embeddings - normalizer.mean) * 1.0 / normalizer.std
-    noised = noising_scheduler.add_noise(scaled, timesteps=levels, noise=noise)
+    noised = noising_scheduler.add_noise(scaled, timesteps=added, noise=noise)
     noised = noised * normalizer.std + normalizer.mean
     sinusoids = get_timestep_embedding(
         timesteps=levels, embedding_dim=embeddings.shape[-1], flip_sin_to_cos=True, downscale_freq_shift=0

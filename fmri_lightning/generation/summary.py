@@ -150,6 +150,7 @@ def _summary(
         ],
         "simulated": simulated,
         "noise_level": options.noise_level,
+        "noise_mode": options.noise_mode,
         "scheduler": options.scheduler,
         "guidance_interval": list(options.guidance_interval),
         "n_samples": module.n_samples,

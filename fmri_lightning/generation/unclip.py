@@ -101,7 +101,12 @@ class UnclipDecoder(nn.Module):
         noise = draw_noise(generators, (self.space.dim,))
         latents = draw_noise(generators, self.latent_shape)
         condition = noised_condition(
-            embeddings.to(device, torch.float32), noise.to(device), options.noise_level, self.normalizer, self._noising
+            embeddings.to(device, torch.float32),
+            noise.to(device),
+            options.noise_level,
+            self.normalizer,
+            self._noising,
+            options.noise_mode,
         )
         if unconditional:
             condition = torch.zeros_like(condition)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fmri_lightning.errors import BadInputError, UsageError
+from fmri_lightning.manifest import content_hash, file_fingerprint
 
 STIMULI = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -45,6 +46,25 @@ def open_stimuli(root: Path | str | None = None, images: Path | str | None = Non
     if (root is None) == (images is None):
         raise UsageError("give the pictures by --root (an NSD tree) or by --images (a folder), one of the two")
     return NSDStimuli(Path(root)) if root is not None else FolderStimuli(Path(str(images)))
+
+
+def stimuli_identity(root: Path | str | None = None, images: Path | str | None = None) -> str:
+    """Tell a set of pictures from another: the same ids of another tree are other pictures.
+
+    Args:
+        root: NSD tree; identified by size, head and tail of its stimulus file.
+        images: Folder of pictures; identified by names and sizes.
+
+    Returns:
+        A short text.
+    """
+    if root is not None:
+        stimuli = file_fingerprint(Path(root) / STIMULI)
+        return f"{stimuli['size']}:{stimuli['head_tail_sha256']}"
+    assert images is not None
+    folder = Path(images)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return content_hash("\n".join(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}" for path in files))
 
 
 class NSDStimuli:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fmri_lightning.errors import BadInputError, UsageError
-from fmri_lightning.generation.sampler import SCHEDULERS, SamplingOptions, make_scheduler
+from fmri_lightning.generation.sampler import SCHEDULERS, SamplingOptions, make_scheduler, noised_condition
 from fmri_lightning.generation.unclip import UnclipDecoder
 from fmri_lightning.seeding import torch_generator
 from tests.generation.tiny import N_TARGET, TARGET, generator_parts
@@ -107,6 +107,22 @@ def test_noise_level_changes_the_condition(decoder):
     assert not torch.equal(draw(decoder, e, SEEDS), draw(decoder, e, SEEDS, noise_level=400))
 
 
+def test_a_level_may_be_told_without_being_added(decoder):
+    """label_only at level 0 is add at level 0; above, the picture follows the embedding as it is."""
+    e = embeddings()
+    told = draw(decoder, e, SEEDS, noise_level=400, noise_mode="label_only")
+    assert not torch.equal(told, draw(decoder, e, SEEDS, noise_level=400))
+    assert not torch.equal(told, draw(decoder, e, SEEDS))
+    assert torch.equal(draw(decoder, e, SEEDS, noise_mode="label_only"), draw(decoder, e, SEEDS))
+    noise = torch.randn(e.shape, generator=torch_generator(3))
+    parts = (e, noise, 400, decoder.normalizer, decoder._noising)
+    clean = noised_condition(e, noise, 0, decoder.normalizer, decoder._noising)
+    label_only, added = noised_condition(*parts, "label_only"), noised_condition(*parts)
+    assert torch.equal(label_only[:, : e.shape[1]], clean[:, : e.shape[1]])
+    assert torch.equal(label_only[:, e.shape[1] :], added[:, e.shape[1] :])
+    assert not torch.equal(added[:, : e.shape[1]], clean[:, : e.shape[1]])
+
+
 def test_unconditional_ignores_the_embedding(decoder):
     options = SamplingOptions(num_inference_steps=2)
     with torch.no_grad():
@@ -141,7 +157,14 @@ def test_wrong_width_is_refused(decoder):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"scheduler": "dpm"}, {"num_inference_steps": 0}, {"noise_level": 1000}, {"guidance_interval": (1, 0)}]
+    "wrong",
+    [
+        {"scheduler": "dpm"},
+        {"num_inference_steps": 0},
+        {"noise_level": 1000},
+        {"guidance_interval": (1, 0)},
+        {"noise_mode": "ad"},
+    ],
 )
 def test_wrong_options_are_refused(wrong):
     with pytest.raises(UsageError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,9 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from torch import Tensor
 
-from fmri_lightning.embeddings.image_encoder import ImageEncoder
+from fmri_lightning.generation.pixel_space import PixelSpace
+from fmri_lightning.generation.training.latents import load_autoencoder
+from fmri_lightning.records import EmbeddingSpace
 
 SHARD_SIZE = "14MB"
 """Largest weight file, so that hosts and reviewers can open each one."""
@@ -21,8 +22,8 @@ SHARD_SIZE = "14MB"
 def write_pipeline(
     folder: Path,
     unet: Any,
-    autoencoder: Path,
-    encoder: str,
+    autoencoder: str | Path,
+    space: EmbeddingSpace,
     mean: Tensor,
     std: Tensor,
     scheduler: dict[str, Any],
@@ -32,15 +33,16 @@ def write_pipeline(
     Args:
         folder: an existing folder.
         unet: the U-Net in float32; written in float16, in shards.
-        autoencoder: folder of the autoencoder, copied.
-        encoder: embedding space of the condition, by name or folder.
+        autoencoder: folder of an ``AutoencoderKL``, or ``pixels``; its weights are kept in float16.
+        space: embedding space of the condition.
         mean: of the training embeddings, float32 (dim,).
         std: their standard deviation, float32 (dim,).
         scheduler: configuration of the noise schedule.
     """
     unet.half().save_pretrained(folder / "unet", max_shard_size=SHARD_SIZE)
     unet.float()
-    shutil.copytree(autoencoder, folder / "vae", ignore=shutil.ignore_patterns("README.md"))
+    vae = load_autoencoder(autoencoder)
+    vae.half().save_pretrained(folder / "vae")
     normalizer = StableUnCLIPImageNormalizer(embedding_dim=len(mean))
     with torch.no_grad():
         normalizer.mean.copy_(mean[None])
@@ -52,12 +54,11 @@ def write_pipeline(
     noising.save_pretrained(folder / "image_noising_scheduler")
     sampling: Any = DDIMScheduler(**scheduler, set_alpha_to_one=True)
     sampling.save_pretrained(folder / "scheduler")
-    space = ImageEncoder.from_space(encoder).space
     (folder / "embedding_space.json").write_text(space.to_json() + "\n", encoding="utf-8")
-    (folder / "model_index.json").write_text(json.dumps(_model_index(), indent=2) + "\n", encoding="utf-8")
+    (folder / "model_index.json").write_text(json.dumps(_model_index(vae), indent=2) + "\n", encoding="utf-8")
 
 
-def _model_index() -> dict[str, Any]:
+def _model_index(vae: Any) -> dict[str, Any]:
     absent: list[None] = [None, None]
     return {
         "_class_name": "StableUnCLIPImg2ImgPipeline",
@@ -69,5 +70,5 @@ def _model_index() -> dict[str, Any]:
         "text_encoder": absent,
         "tokenizer": absent,
         "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
+        "vae": [type(vae).__module__ if isinstance(vae, PixelSpace) else "diffusers", type(vae).__name__],
     }

@@ -9,6 +9,7 @@ zero signal (Lin et al. 2024).
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,13 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel
 
+from fmri_lightning.embeddings.distillation_schedule import late_fall, run_progress, warm_up
+from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.generation.training.export import write_pipeline
-from fmri_lightning.generation.training.pairs import Pair, PairDataModule
+from fmri_lightning.generation.training.pairs import Pair, PairData
 
 N_TRAIN_TIMESTEPS = 1000
 
@@ -37,10 +41,12 @@ class GeneratorModule(L.LightningModule):
         self,
         dim: int = 1024,
         channels: tuple[int, ...] = (160, 192),
+        attention: tuple[bool, ...] | None = None,
         layers_per_block: int = 1,
         head_dim: int = 32,
         latent_channels: int = 16,
         latent_side: int = 8,
+        initial: str | None = None,
         lr: float = 4e-4,
         warmup_steps: int = 200,
         decay_from: float = 0.7,
@@ -53,10 +59,12 @@ class GeneratorModule(L.LightningModule):
         Args:
             dim: width of the embedding.
             channels: width of each resolution of the U-Net; each must be divisible by 32.
+            attention: whether each resolution has self-attention; null for all of them.
             layers_per_block: residual layers of each resolution.
             head_dim: width of an attention head.
-            latent_channels: channels of the latents.
+            latent_channels: channels of the latents; pixels two by two have 12.
             latent_side: height and width of the latents.
+            initial: ``unet`` folder of an earlier run's export to start from; null starts from nothing.
             lr: learning rate after warm-up.
             warmup_steps: steps of linear warm-up.
             decay_from: share of the run after which the rate falls linearly to zero.
@@ -66,7 +74,11 @@ class GeneratorModule(L.LightningModule):
         """
         super().__init__()
         self.save_hyperparameters()
-        self.unet: Any = build_unet(dim, tuple(channels), layers_per_block, head_dim, latent_channels, latent_side)
+        levels = (True,) * len(channels) if attention is None else tuple(attention)
+        shape = (tuple(channels), levels, layers_per_block, head_dim, latent_channels, latent_side)
+        self.unet: Any = build_unet(dim, *shape)
+        if initial is not None:
+            start_from(self.unet, Path(initial))
         self.ema = AveragedModel(self.unet, avg_fn=partial(moving_average, decay=ema_decay))
         self.ema.requires_grad_(False)
         self.register_buffer("embedding_mean", torch.zeros(dim))
@@ -74,14 +86,27 @@ class GeneratorModule(L.LightningModule):
         self.diffusion: Any = DDPMScheduler(**schedule_config())
         self.noising: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2", num_train_timesteps=N_TRAIN_TIMESTEPS)
 
-    def _data(self) -> PairDataModule:
+    def _data(self) -> PairData:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(data, PairDataModule)
+        assert isinstance(data, PairData)
         return data
 
     def on_fit_start(self) -> None:
-        """Take the embeddings' statistics from the training pictures."""
-        embeddings = self._data().train_embeddings()
+        """Take the embeddings' statistics from the training pictures.
+
+        Raises:
+            UsageError: embeddings or latents have other shapes than the network.
+        """
+        data, hp = self._data(), self.hparams
+        embeddings = data.train_embeddings()
+        given = (embeddings.shape[1], *data.pairs["train_latents"].shape[1:])
+        wanted = (hp["dim"], hp["latent_channels"], hp["latent_side"], hp["latent_side"])
+        if given != wanted:
+            dim, channels, side = given[:3]
+            raise UsageError(
+                f"data has {dim}-D embeddings and latents {given[1:]}, the network {wanted[0]}-D and {wanted[1:]}; "
+                f"set --model.dim {dim} --model.latent_channels {channels} --model.latent_side {side}"
+            )
         self.embedding_mean.copy_(embeddings.mean(0))
         self.embedding_std.copy_(embeddings.std(0).clamp_min(1e-4))
 
@@ -115,7 +140,8 @@ class GeneratorModule(L.LightningModule):
         levels = torch.randint(0, self.hparams["max_noise_level"] + 1, (n,), device=device)
         condition = self.condition(embeddings, levels)
         kept = torch.rand(n, device=device) >= self.hparams["condition_dropout"]
-        loss = self._velocity_error(self.unet, latents, condition * kept[:, None])
+        with plain_attention_on_cpu(device):
+            loss = self._velocity_error(self.unet, latents, condition * kept[:, None])
         self.log("train_loss", loss, batch_size=n)
         return loss
 
@@ -146,23 +172,34 @@ class GeneratorModule(L.LightningModule):
             batch_idx: seeds the noise, so that epochs can be compared.
         """
         latents, embeddings = batch
+        error, blind = self._errors(latents, embeddings, batch_idx)
+        self.log_dict({"val_loss": error, "val_loss_unconditional": blind}, batch_size=len(latents))
+
+    def _errors(self, latents: Tensor, embeddings: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Error of the averaged weights with and without the embedding, on the same noise."""
         levels = torch.zeros(len(latents), dtype=torch.long, device=latents.device)
-        condition = self.condition(embeddings, levels, torch.Generator().manual_seed(batch_idx))
-        errors = {
-            name: self._velocity_error(self.ema, latents, used, torch.Generator().manual_seed(batch_idx))
-            for name, used in (("val_loss", condition), ("val_loss_unconditional", torch.zeros_like(condition)))
-        }
-        self.log_dict(errors, batch_size=len(latents))
+        condition = self.condition(embeddings, levels, torch.Generator().manual_seed(seed))
+        error, blind = (
+            self._velocity_error(self.ema, latents, used, torch.Generator().manual_seed(seed))
+            for used in (condition, torch.zeros_like(condition))
+        )
+        return error, blind
+
+    def _heldout_errors(self) -> tuple[float, float]:
+        """Both errors over all held-out pictures, with the weights that ship."""
+        batches = self._data().val_dataloader()
+        found = [(len(pair[0]), *self._errors(*pair, seed)) for seed, pair in enumerate(batches)]
+        n = sum(size for size, _, _ in found)
+        return sum(size * float(e) for size, e, _ in found) / n, sum(size * float(b) for size, _, b in found) / n
 
     def configure_optimizers(self) -> Any:
         """AdamW; warm-up, constant rate, linear decay to zero at the end."""
         parameters, lr = self.unet.parameters(), self.hparams["lr"]
         optimizer = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
-        total = int(self.trainer.estimated_stepping_batches)
-        start, warmup = float(self.hparams["decay_from"]) * total, int(self.hparams["warmup_steps"])
+        start, warmup = float(self.hparams["decay_from"]), int(self.hparams["warmup_steps"])
 
         def factor(step: int) -> float:
-            return min((step + 1) / warmup, 1.0, max(0.0, (total - step) / max(1.0, total - start)))
+            return min(warm_up(step, warmup), late_fall(run_progress(self.trainer, step), start))
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -182,19 +219,27 @@ class GeneratorModule(L.LightningModule):
             folder,
             unet=self.ema.module,
             autoencoder=data.autoencoder,
-            encoder=data.encoder,
+            space=data.space,
             mean=self.embedding_mean.cpu(),
             std=self.embedding_std.cpu(),
             scheduler=schedule_config(),
         )
-        metrics = self.trainer.callback_metrics
-        error, blind = float(metrics["val_loss"]), float(metrics["val_loss_unconditional"])
+        error, blind = self._heldout_errors()
         seen = self.trainer.global_step * data.batch_size
         return {
             "parameters of the U-Net": f"{sum(p.numel() for p in self.unet.parameters()):,}",
-            "training pictures": f"{len(data.pairs['train_latents']):,} with mirror images, {seen:,} seen",
+            "training pictures": f"{len(data.pairs['train_latents']):,} mirror images counted, {seen:,} seen",
             "held-out velocity error": f"{error:.4f} (without the embedding {blind:.4f})",
         }
+
+
+def plain_attention_on_cpu(device: torch.device) -> AbstractContextManager[None]:
+    """On a CPU the fused attention's backward pass makes a whole step of 64 tokens an eighth slower.
+
+    Args:
+        device: of the network.
+    """
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def moving_average(averaged: Tensor, current: Tensor, n_averaged: Tensor | int, decay: float) -> Tensor:
@@ -228,26 +273,56 @@ def schedule_config() -> dict[str, Any]:
     }
 
 
+def start_from(unet: Any, folder: Path) -> None:
+    """Put an earlier run's averaged weights into a U-Net: how a training goes on on another machine.
+
+    Args:
+        unet: the U-Net, changed in place.
+        folder: ``unet`` folder in diffusers format, safetensors.
+
+    Raises:
+        BadInputError: no U-Net there, or one of another shape.
+    """
+    try:
+        found: Any = UNet2DConditionModel.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+        unet.load_state_dict(found.float().state_dict())
+    except (OSError, ValueError, RuntimeError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise BadInputError(f"--model.initial {folder} holds no U-Net of this recipe's shape: {line}") from error
+
+
 def build_unet(
-    dim: int, channels: tuple[int, ...], layers_per_block: int, head_dim: int, latent_channels: int, latent_side: int
+    dim: int,
+    channels: tuple[int, ...],
+    attention: tuple[bool, ...],
+    layers_per_block: int,
+    head_dim: int,
+    latent_channels: int,
+    latent_side: int,
 ) -> Any:
     """Build a U-Net without cross-attention whose class input is (embedding, noise level).
 
     Args:
         dim: width of the embedding.
         channels: width of each resolution.
+        attention: whether each resolution has self-attention.
         layers_per_block: residual layers of each resolution.
         head_dim: width of an attention head.
         latent_channels: channels of the latents.
         latent_side: height and width of the latents.
+
+    Raises:
+        UsageError: ``attention`` does not name every resolution.
     """
+    if len(attention) != len(channels):
+        raise UsageError(f"attention names {len(attention)} resolutions, channels {len(channels)}")
     unet: Any = UNet2DConditionModel(
         sample_size=latent_side,
         in_channels=latent_channels,
         out_channels=latent_channels,
-        down_block_types=("AttnDownBlock2D",) * len(channels),
+        down_block_types=tuple("AttnDownBlock2D" if attends else "DownBlock2D" for attends in attention),
         mid_block_type="UNetMidBlock2D",
-        up_block_types=("AttnUpBlock2D",) * len(channels),
+        up_block_types=tuple("AttnUpBlock2D" if attends else "UpBlock2D" for attends in reversed(attention)),
         block_out_channels=channels,
         layers_per_block=layers_per_block,
         attention_head_dim=head_dim,

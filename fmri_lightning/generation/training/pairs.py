@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from fmri_lightning.embeddings.distillation_pictures import (
-    PictureArray,
-    heldout_pictures,
-    photographs_folder,
-    training_pictures,
-)
+from fmri_lightning.embeddings.distillation_pictures import heldout_pictures, photographs_folder, training_pictures
 from fmri_lightning.embeddings.image_encoder import ImageEncoder
-from fmri_lightning.errors import BadInputError
-from fmri_lightning.generation.training.pictures import RandomRows, to_unit
-from fmri_lightning.manifest import atomic_path, content_hash
-from fmri_lightning.progress import track
+from fmri_lightning.generation.training.latents import Latents, check_autoencoder, computed_once
+from fmri_lightning.generation.training.pictures import RandomRows
+from fmri_lightning.records import EmbeddingSpace
 
 Pair = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class PairBatches:
-    """Batches of (latents, embeddings).
+    """Batches of (latents, embeddings), all held on one device: no loader, no copies.
 
     Attributes:
         latents: float16 (n, channels, side, side), scaled to unit standard deviation.
@@ -50,14 +42,69 @@ class PairBatches:
         """Yield float32 latents (batch, channels, side, side) and embeddings (batch, dim)."""
         chosen = torch.arange(len(self.latents)).split(256) if self.rows is None else self.rows
         for rows in chosen:
-            yield self.latents[rows].float(), self.embeddings[rows].float()
+            place = rows.to(self.latents.device)
+            yield self.latents[place].float(), self.embeddings[place].float()
 
 
-class PairDataModule(L.LightningDataModule):
-    """Latents and embeddings of training pictures and of their mirror images.
+class PairData(L.LightningDataModule):
+    """Latents and embeddings of training and held-out pictures; ``setup`` of a subclass fills them in.
 
-    Both are computed once with the frozen autoencoder and image encoder and kept in ``cache_dir``
-    under a hash of weights and pictures, so that a resumed run starts at once.
+    Attributes:
+        pairs: train_latents, train_embeddings, heldout_latents, heldout_embeddings: float16.
+        space: of the embeddings.
+    """
+
+    space: EmbeddingSpace
+
+    def __init__(self, autoencoder: str, batch_size: int, steps_per_epoch: int, seed: int) -> None:
+        """Remember what every source of pairs needs.
+
+        Args:
+            autoencoder: folder of an ``AutoencoderKL`` in diffusers format, or ``pixels``.
+            batch_size: pictures a step.
+            steps_per_epoch: steps between two evaluations and checkpoints.
+            seed: seed of the order.
+        """
+        super().__init__()
+        self.autoencoder, self.batch_size = autoencoder, batch_size
+        self.steps_per_epoch, self.seed = steps_per_epoch, seed
+        self.pairs: dict[str, Tensor] = {}
+
+    def prepare_data(self) -> None:
+        """Check that the autoencoder is there.
+
+        Raises:
+            BadInputError: it is not.
+        """
+        check_autoencoder(self.autoencoder)
+
+    def _on_device(self, part: str, rows: RandomRows | None = None) -> PairBatches:
+        assert self.trainer is not None
+        device = self.trainer.strategy.root_device
+        return PairBatches(self.pairs[f"{part}_latents"].to(device), self.pairs[f"{part}_embeddings"].to(device), rows)
+
+    def train_dataloader(self) -> PairBatches:
+        """Endless supply in epochs of ``steps_per_epoch`` batches."""
+        trainer = self.trainer
+        assert trainer is not None
+        n = len(self.pairs["train_latents"])
+        epoch = lambda: trainer.current_epoch  # noqa: E731
+        return self._on_device("train", RandomRows(n, self.batch_size, self.steps_per_epoch, epoch, self.seed))
+
+    def val_dataloader(self) -> PairBatches:
+        """Held-out pairs in order."""
+        return self._on_device("heldout")
+
+    def train_embeddings(self) -> Tensor:
+        """Raw training embeddings, float32 (n, dim); their statistics become the normaliser."""
+        return self.pairs["train_embeddings"].float()
+
+
+class PairDataModule(PairData):
+    """Rendered scenes and, where given, photographs, each with its mirror image.
+
+    Latents and embeddings are computed once with the frozen autoencoder and image encoder and kept in
+    ``cache_dir`` under a hash of weights and pictures, so that a resumed run starts at once.
     """
 
     def __init__(
@@ -76,7 +123,7 @@ class PairDataModule(L.LightningDataModule):
         """Remember the recipe.
 
         Args:
-            autoencoder: folder of an ``AutoencoderKL`` in diffusers format.
+            autoencoder: folder of an ``AutoencoderKL`` in diffusers format, or ``pixels`` to draw without one.
             encoder: embedding space, by name, or a folder with a CLIP vision model.
             cache_dir: where drawn scenes and computed pairs are kept.
             photographs: folder with train.tar and test.tar, each holding class/picture.jpg; None asks
@@ -88,28 +135,9 @@ class PairDataModule(L.LightningDataModule):
             steps_per_epoch: steps between two evaluations and checkpoints.
             seed: seed of the order.
         """
-        super().__init__()
-        self.autoencoder, self.encoder, self.cache_dir = Path(autoencoder), encoder, Path(cache_dir)
-        self.photographs, self.n_scenes, self.n_heldout_scenes = photographs, n_scenes, n_heldout_scenes
-        self.picture_px, self.batch_size, self.steps_per_epoch, self.seed = (
-            picture_px,
-            batch_size,
-            steps_per_epoch,
-            seed,
-        )
-        self.pairs: dict[str, Tensor] = {}
-        self.n_photographs = 0
-
-    def prepare_data(self) -> None:
-        """Check that the autoencoder is there.
-
-        Raises:
-            BadInputError: it is not.
-        """
-        if not (self.autoencoder / "config.json").is_file():
-            raise BadInputError(
-                f"no autoencoder in {self.autoencoder}; run: fmri-lightning fit --config configs/mini/autoencoder.yaml"
-            )
+        super().__init__(autoencoder, batch_size, steps_per_epoch, seed)
+        self.encoder, self.cache_dir, self.photographs = encoder, Path(cache_dir), photographs
+        self.n_scenes, self.n_heldout_scenes, self.picture_px = n_scenes, n_heldout_scenes, picture_px
 
     def setup(self, stage: str) -> None:
         """Read and draw the pictures; compute latents and embeddings or find them in the cache.
@@ -120,72 +148,13 @@ class PairDataModule(L.LightningDataModule):
         if self.pairs:
             return
         folder = photographs_folder(self.photographs)
-        train = training_pictures(folder, self.n_scenes, self.picture_px, self.cache_dir)
-        heldout = heldout_pictures(folder, self.n_heldout_scenes, self.picture_px, self.cache_dir)
-        self.n_photographs = int((train.labels >= 0).sum())
-        encoder = ImageEncoder.from_space(self.encoder)
-        vae_bytes = (self.autoencoder / "diffusion_pytorch_model.safetensors").read_bytes()
-        key = content_hash(vae_bytes, encoder.space.to_json(), train.pictures, heldout.pictures)
-        path = self.cache_dir / f"pairs_{key[:16]}.safetensors"
-        if not path.exists():
-            vae = load_autoencoder(self.autoencoder)
-            pairs: dict[str, Tensor] = {}
-            for name, pictures in (("train", train.pictures), ("heldout", heldout.pictures)):
-                both = np.concatenate([pictures, pictures[:, :, ::-1]]) if name == "train" else pictures
-                pairs[f"{name}_latents"] = _map(lambda x: scaled_latents(vae, x), both, "latents")
-                pairs[f"{name}_embeddings"] = _map(encoder, both, "embeddings")
-            with atomic_path(path) as temporary:
-                save_file(pairs, temporary)
-        self.pairs = load_file(path)
-
-    def train_dataloader(self) -> PairBatches:
-        """Endless supply in epochs of ``steps_per_epoch`` batches."""
-        trainer = self.trainer
-        assert trainer is not None
-        rows = RandomRows(
-            len(self.pairs["train_latents"]),
-            self.batch_size,
-            self.steps_per_epoch,
-            lambda: trainer.current_epoch,
-            self.seed,
-        )
-        return PairBatches(self.pairs["train_latents"], self.pairs["train_embeddings"], rows)
-
-    def val_dataloader(self) -> PairBatches:
-        """Held-out pairs in order."""
-        return PairBatches(self.pairs["heldout_latents"], self.pairs["heldout_embeddings"])
-
-    def train_embeddings(self) -> Tensor:
-        """Raw training embeddings, float32 (n, dim); their statistics become the normaliser."""
-        return self.pairs["train_embeddings"].float()
-
-
-def load_autoencoder(folder: Path) -> nn.Module:
-    """Load a frozen ``AutoencoderKL`` in float32.
-
-    Args:
-        folder: in diffusers format, safetensors.
-    """
-    from diffusers import AutoencoderKL
-
-    vae: Any = AutoencoderKL.from_pretrained(folder, use_safetensors=True, local_files_only=True)
-    frozen: nn.Module = vae.float().eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    return frozen
-
-
-def scaled_latents(vae: Any, pictures: Tensor) -> Tensor:
-    """Encode uint8 (n, size, size, 3) into latents (n, channels, side, side) of unit scale."""
-    x = to_unit(pictures)
-    with torch.autocast(x.device.type, torch.bfloat16):
-        mode: Tensor = vae.encode(x).latent_dist.mode()
-    return mode.float() * float(vae.config.scaling_factor)
-
-
-@torch.no_grad()
-def _map(function: Callable[[Tensor], Tensor], pictures: PictureArray, what: str) -> Tensor:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    parts = torch.from_numpy(pictures).split(256)
-    if isinstance(function, nn.Module):
-        function.to(device)
-    parts_done = [function(part).half().cpu() for part in track(parts, f"computing {what}", len(parts))]
-    return torch.cat(parts_done).contiguous()
+        train = training_pictures(folder, self.n_scenes, self.picture_px, self.cache_dir).pictures
+        heldout = heldout_pictures(folder, self.n_heldout_scenes, self.picture_px, self.cache_dir).pictures
+        encoder, latents = ImageEncoder.from_space(self.encoder), Latents(self.autoencoder)
+        self.space = encoder.space
+        for name, pictures in (("train", np.concatenate([train, train[:, :, ::-1]])), ("heldout", heldout)):
+            for what, network, key in (
+                ("latents", latents, latents.key),
+                ("embeddings", encoder, self.space.to_json()),
+            ):
+                self.pairs[f"{name}_{what}"] = computed_once(network, key, pictures, what, self.cache_dir)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -13,11 +14,17 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from fmri_lightning.embeddings.image_encoder import ImageEncoder
+from fmri_lightning.errors import BadInputError, UsageError
+from fmri_lightning.generation.decoder import DecoderConfig
+from fmri_lightning.generation.sampler import SamplingOptions
 from fmri_lightning.generation.training.autoencoder import AutoencoderModule
 from fmri_lightning.generation.training.export import write_pipeline
 from fmri_lightning.generation.training.generator import GeneratorModule, schedule_config
 from fmri_lightning.generation.training.pairs import PairDataModule
 from fmri_lightning.generation.training.pictures import PictureDataModule, RandomRows, from_unit, to_unit
+from fmri_lightning.generation.unclip import load_unclip
+from fmri_lightning.records import EmbeddingSpace
 
 DIM = 32
 
@@ -43,14 +50,19 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def small_generator() -> GeneratorModule:
+def space_of(parts: Path) -> EmbeddingSpace:
+    return ImageEncoder.from_space(str(parts / "encoder")).space
+
+
+def small_generator(**changes: Any) -> GeneratorModule:
     torch.manual_seed(1)
-    return GeneratorModule(dim=DIM, channels=(32, 32), latent_channels=4, latent_side=8, warmup_steps=2)
+    shape = {"dim": DIM, "channels": (32, 32), "latent_channels": 4, "latent_side": 8, "warmup_steps": 2}
+    return GeneratorModule(**{**shape, **changes})
 
 
-def pair_data(parts: Path, cache: Path) -> PairDataModule:
+def pair_data(parts: Path, cache: Path, autoencoder: str = "") -> PairDataModule:
     return PairDataModule(
-        autoencoder=str(parts / "vae"), encoder=str(parts / "encoder"), cache_dir=str(cache),
+        autoencoder=autoencoder or str(parts / "vae"), encoder=str(parts / "encoder"), cache_dir=str(cache),
         photographs=str(parts / "photographs"), n_scenes=4, n_heldout_scenes=2, picture_px=32,
         batch_size=4, steps_per_epoch=3,
     )  # fmt: skip
@@ -70,7 +82,7 @@ def test_condition_is_the_pipelines_own(parts: Path, tmp_path: Path) -> None:
     module.embedding_mean.copy_(torch.linspace(-1, 1, DIM))
     module.embedding_std.copy_(torch.linspace(0.5, 2, DIM))
     write_pipeline(
-        tmp_path, module.unet, parts / "vae", str(parts / "encoder"), module.embedding_mean,
+        tmp_path, module.unet, parts / "vae", space_of(parts), module.embedding_mean,
         module.embedding_std, schedule_config(),
     )  # fmt: skip
     pipeline = StableUnCLIPImg2ImgPipeline.from_pretrained(
@@ -85,13 +97,9 @@ def test_condition_is_the_pipelines_own(parts: Path, tmp_path: Path) -> None:
 
 
 def test_exported_folder_draws_through_the_real_loader(parts: Path, tmp_path: Path) -> None:
-    from fmri_lightning.generation.decoder import DecoderConfig
-    from fmri_lightning.generation.sampler import SamplingOptions
-    from fmri_lightning.generation.unclip import load_unclip
-
     module = small_generator()
     write_pipeline(
-        tmp_path, module.unet, parts / "vae", str(parts / "encoder"), torch.zeros(DIM), torch.ones(DIM),
+        tmp_path, module.unet, parts / "vae", space_of(parts), torch.zeros(DIM), torch.ones(DIM),
         schedule_config(),
     )  # fmt: skip
     decoder = load_unclip(DecoderConfig(family="mini", model_id=str(tmp_path)))
@@ -113,6 +121,45 @@ def test_resumed_training_equals_uninterrupted_in_data_and_steps(parts: Path, tm
     assert trainer.global_step == 6
     assert int(again.ema.n_averaged) == int(whole.ema.n_averaged) == 6
     torch.testing.assert_close(again.embedding_mean, whole.embedding_mean)
+
+
+def test_a_run_starts_from_the_averaged_weights_of_another(parts: Path, tmp_path: Path) -> None:
+    first = small_generator()
+    quiet_trainer(tmp_path / "first", 3).fit(first, datamodule=pair_data(parts, tmp_path / "cache"))
+    (tmp_path / "export").mkdir()
+    first.export(tmp_path / "export")
+    second = small_generator(initial=str(tmp_path / "export" / "unet"))
+    for ours, theirs, start in zip(
+        second.unet.parameters(), first.ema.module.parameters(), small_generator().unet.parameters(), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)  # handed over in float16
+        assert start.numel() < 64 or not torch.equal(ours, start)
+    assert all(torch.equal(a, b) for a, b in zip(second.unet.parameters(), second.ema.module.parameters(), strict=True))
+    with pytest.raises(BadInputError, match="initial"):
+        small_generator(initial=str(tmp_path / "export" / "unet"), channels=(32, 64))
+    with pytest.raises(BadInputError, match="initial"):
+        small_generator(initial=str(tmp_path / "nowhere"))
+
+
+def test_pixels_in_the_place_of_an_autoencoder(parts: Path, tmp_path: Path) -> None:
+    """Trained, exported and drawn by the production loader; attention at the lowest resolution only."""
+    module = small_generator(latent_channels=12, latent_side=16, channels=(32, 64), attention=(False, True))
+    quiet_trainer(tmp_path / "run", 3).fit(module, datamodule=pair_data(parts, tmp_path / "cache", "pixels"))
+    (tmp_path / "export").mkdir()
+    module.export(tmp_path / "export")
+    decoder = load_unclip(DecoderConfig(family="mini", model_id=str(tmp_path / "export")))
+    assert decoder.unet.config.down_block_types == ["DownBlock2D", "AttnDownBlock2D"]
+    pictures = decoder.generate(torch.randn(2, DIM), [1, 2], SamplingOptions(num_inference_steps=2))
+    assert pictures.shape == (2, 32, 32, 3)
+
+
+def test_latents_of_another_shape_are_refused_with_the_flags_to_set(parts: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--model\.latent_channels 12 --model\.latent_side 16"):
+        quiet_trainer(tmp_path / "run", 3).fit(
+            small_generator(), datamodule=pair_data(parts, tmp_path / "cache", "pixels")
+        )
+    with pytest.raises(UsageError, match="attention names 1"):
+        small_generator(attention=(True,))
 
 
 def test_rows_of_a_step_do_not_depend_on_where_a_run_began() -> None:
