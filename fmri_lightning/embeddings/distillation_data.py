@@ -39,8 +39,8 @@ class StepBatches:
         targets: float16 (n + m, dim); the last m belong to the first m pictures mirrored.
         batch_size: pictures a step.
         n_steps: steps of an epoch.
-        epoch: asked anew whenever a loop over the batches begins: Lightning keeps one loader for
-            all epochs, and a number taken once would show the first epoch's pictures for ever.
+        done: tells the optimiser steps done, whenever a loop over the batches begins: Lightning keeps one
+            loader for all epochs, and a number taken once would show the first epoch's pictures for ever.
         seed: seed of the order.
     """
 
@@ -48,7 +48,7 @@ class StepBatches:
     targets: Tensor
     batch_size: int
     n_steps: int
-    epoch: Callable[[], int]
+    done: Callable[[], int]
     seed: int
 
     def __len__(self) -> int:
@@ -57,7 +57,7 @@ class StepBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield (uint8 pictures, float32 targets); every row of ``targets`` is equally likely."""
-        n, first = len(self.pictures), self.epoch() * self.n_steps
+        n, first = len(self.pictures), self.done()
         for step in range(first, first + self.n_steps):
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
             rows = torch.randint(len(self.targets), (self.batch_size,), generator=generator).to(self.pictures.device)
@@ -214,7 +214,7 @@ class DistillationDataModule(L.LightningDataModule):
             self._targets_with_mirrored().to(device),
             self.batch_size,
             self.steps_per_epoch,
-            lambda: trainer.current_epoch,
+            lambda: trainer.global_step,
             self.seed,
         )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 
-from fmri_lightning.embeddings.distillation_schedule import is_complete
+from fmri_lightning.embeddings.distillation_schedule import is_complete, run_progress
 from fmri_lightning.errors import UsageError
 
 
@@ -40,7 +41,7 @@ class ExportFolder(L.Callback):
         super().__init__()
         self.folder, self.title, self.data, self.notes = Path(folder), title, data, notes
         self._earlier_s = 0.0
-        self._started_s = time.monotonic()
+        self._started_s: float | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse a module that cannot be exported, before any work.
@@ -51,10 +52,12 @@ class ExportFolder(L.Callback):
             stage: fit or validate.
 
         Raises:
-            UsageError: the module has no ``export``.
+            UsageError: the module has no ``export``, or several devices would train.
         """
         if not isinstance(pl_module, Exportable):
             raise UsageError(f"{type(pl_module).__name__} has no export(folder): drop ExportFolder")
+        if trainer.world_size > 1:
+            raise UsageError("the mini recipes train on one device, every rank would see the same pictures: devices 1")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock; data preparation is not training.
@@ -78,25 +81,30 @@ class ExportFolder(L.Callback):
         self._earlier_s = float(state_dict["seconds"])
 
     def _seconds(self) -> float:
-        return self._earlier_s + time.monotonic() - self._started_s
+        return self._earlier_s + (0.0 if self._started_s is None else time.monotonic() - self._started_s)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Export, unless the fit was cut short.
+        """Export, unless the fit was cut short, which is said.
 
         Args:
             trainer: the trainer.
             pl_module: the module.
         """
-        if not (trainer.is_global_zero and is_complete(trainer)):
-            return
         assert isinstance(pl_module, Exportable)
+        seconds = self._seconds()
+        if not is_complete(trainer):
+            done = run_progress(trainer, trainer.global_step)
+            print(f"{self.folder} is left as it was: {done:.0%} of the run is done", file=sys.stderr)
+            return
+        # Lightning has moved the module to the CPU by now; the data are where it trained.
+        pl_module.to(trainer.strategy.root_device)
         temporary = self.folder.with_name(f".{self.folder.name}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         lines = pl_module.export(temporary)
         lines |= {
             "steps": str(trainer.global_step),
-            "training time": f"{self._seconds():.0f} s",
+            "training time": f"{seconds:.0f} s",
             "device": f"{pl_module.device.type}, {_threads()} threads",
             "precision": str(trainer.precision),
         }

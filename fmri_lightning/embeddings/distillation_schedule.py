@@ -20,7 +20,7 @@ def run_progress(trainer: L.Trainer, step: int) -> float:
         step: optimiser steps done.
     """
     shares = [0.0]
-    total = trainer.max_steps if trainer.max_steps > 0 else trainer.estimated_stepping_batches
+    total = trainer.estimated_stepping_batches
     if math.isfinite(total):
         shares.append(step / max(1.0, total))
     for timer in trainer.callbacks:  # type: ignore[attr-defined]

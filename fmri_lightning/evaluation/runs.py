@@ -27,6 +27,7 @@ _SAME_FOR_CONTROLS = (
     "trial_mode",
     "test_set",
 )
+_BEFORE_IT_WAS_WRITTEN = {"noise_mode": "add"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,15 +126,19 @@ def find_controls(run: Run, siblings: list[Run]) -> tuple[dict[str, Run], dict[s
 
 
 def _comparable(run: Run, other: Run) -> bool:
-    return all(run.summary.get(field) == other.summary.get(field) for field in _SAME_FOR_CONTROLS)
+    return all(_setting(run, field) == _setting(other, field) for field in _SAME_FOR_CONTROLS)
+
+
+def _setting(run: Run, field: str) -> Any:
+    return run.summary.get(field, _BEFORE_IT_WAS_WRITTEN.get(field))
 
 
 def _require_same_settings(run: Run, control: Run) -> None:
     for field in _SAME_FOR_CONTROLS:
-        if run.summary.get(field) != control.summary.get(field):
+        ours, theirs = _setting(run, field), _setting(control, field)
+        if ours != theirs:
             raise BadInputError(
-                f"{control.folder} was drawn with {field} {control.summary.get(field)!r}, the run with "
-                f"{run.summary.get(field)!r}; draw the control again"
+                f"{control.folder} was drawn with {field} {theirs!r}, the run with {ours!r}; draw the control again"
             )
 
 

@@ -111,7 +111,8 @@ def fingerprint_fields(module: ReconstructionModule) -> dict[str, Any]:
         "guidance_scale": options.guidance_scale,
         "num_inference_steps": options.num_inference_steps,
         "noise_level": options.noise_level,
-        "noise_mode": options.noise_mode,
+        # Only where it differs from what runs of earlier versions did: they go on in their folders.
+        **({} if options.noise_mode == "add" else {"noise_mode": options.noise_mode}),
         "scheduler": options.scheduler,
         "guidance_interval": list(options.guidance_interval),
         "precision": str(module.trainer.precision_plugin.precision),

@@ -162,6 +162,7 @@ def _provenance_of(run: ReportRun) -> dict[str, str]:
         "steps": summary.get("num_inference_steps"),
         "scheduler": summary.get("scheduler"),
         "noise level": summary.get("noise_level"),
+        "noise mode": summary.get("noise_mode"),
         "samples": summary.get("n_samples"),
         "seed": summary.get("seed"),
         "precision": recorded.get("precision"),

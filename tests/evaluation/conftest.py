@@ -76,6 +76,7 @@ class World:
             "failures": [],
             "simulated": True,
             "noise_level": 0,
+            "noise_mode": "add",
             "scheduler": "ddim",
             "n_samples": 1,
             "seed": 42,

@@ -207,6 +207,7 @@ def test_a_finished_run_draws_nothing_again(tmp_path, predict, whole):
         ({"guidance_scale": 2.0}, "guidance_scale"),
         ({"seed": 1}, "seed"),
         ({"scheduler": "ddim"}, "scheduler"),
+        ({"noise_mode": "label_only"}, "noise_mode"),
         ({"data_trial_mode": "single"}, "trial_mode"),
         ({"adapter_ckpt": None, "decoder": DecoderConfig("none")}, "adapter"),
     ],

@@ -59,6 +59,7 @@ def write_run(folder: Path, root: Path, encoder="mlp", condition="predicted", dr
         "failures": [],
         "simulated": True,
         "noise_level": 0,
+        "noise_mode": "add",
         "n_samples": 1,
         "seed": 42,
         "trial_mode": "average",

@@ -98,7 +98,8 @@ class AutoencoderModule(L.LightningModule):
 
     def _heldout_figures(self, data: PictureDataModule) -> tuple[float, float]:
         """Error in grey levels and PSNR in dB over all held-out pictures, with the weights that ship."""
-        found = [restoration_error(self.restore(part.to(self.device)).cpu(), part) for part in data.val_dataloader()]
+        parts = (part.to(self.device) for part in data.val_dataloader())
+        found = [restoration_error(self.restore(part), part) for part in parts]
         error_grey, psnr_db = (torch.cat(parts).mean() for parts in zip(*found, strict=True))
         return float(error_grey), float(psnr_db)
 

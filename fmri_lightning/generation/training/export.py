@@ -12,7 +12,6 @@ from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import 
 from torch import Tensor
 
 from fmri_lightning.generation.pixel_space import PixelSpace
-from fmri_lightning.generation.training.latents import load_autoencoder
 from fmri_lightning.records import EmbeddingSpace
 
 SHARD_SIZE = "14MB"
@@ -22,7 +21,7 @@ SHARD_SIZE = "14MB"
 def write_pipeline(
     folder: Path,
     unet: Any,
-    autoencoder: str | Path,
+    vae: Any,
     space: EmbeddingSpace,
     mean: Tensor,
     std: Tensor,
@@ -33,7 +32,7 @@ def write_pipeline(
     Args:
         folder: an existing folder.
         unet: the U-Net in float32; written in float16, in shards.
-        autoencoder: folder of an ``AutoencoderKL``, or ``pixels``; its weights are kept in float16.
+        vae: the ``AutoencoderKL`` or ``PixelSpace`` whose latents were learnt; written in float16.
         space: embedding space of the condition.
         mean: of the training embeddings, float32 (dim,).
         std: their standard deviation, float32 (dim,).
@@ -41,8 +40,8 @@ def write_pipeline(
     """
     unet.half().save_pretrained(folder / "unet", max_shard_size=SHARD_SIZE)
     unet.float()
-    vae = load_autoencoder(autoencoder)
     vae.half().save_pretrained(folder / "vae")
+    vae.float()
     normalizer = StableUnCLIPImageNormalizer(embedding_dim=len(mean))
     with torch.no_grad():
         normalizer.mean.copy_(mean[None])

@@ -73,13 +73,15 @@ class GeneratorModule(L.LightningModule):
             max_noise_level: highest noise level of the embedding, of 1000.
         """
         super().__init__()
-        self.save_hyperparameters()
+        # A resumed run has its weights from the checkpoint and must not ask for the folder again.
+        self.save_hyperparameters(ignore=["initial"])
+        self.started_from = initial
         levels = (True,) * len(channels) if attention is None else tuple(attention)
         shape = (tuple(channels), levels, layers_per_block, head_dim, latent_channels, latent_side)
         self.unet: Any = build_unet(dim, *shape)
         if initial is not None:
             start_from(self.unet, Path(initial))
-        self.ema = AveragedModel(self.unet, avg_fn=partial(moving_average, decay=ema_decay))
+        self.ema = AveragedModel(self.unet, multi_avg_fn=partial(move_averages, decay=ema_decay))
         self.ema.requires_grad_(False)
         self.register_buffer("embedding_mean", torch.zeros(dim))
         self.register_buffer("embedding_std", torch.ones(dim))
@@ -91,15 +93,17 @@ class GeneratorModule(L.LightningModule):
         assert isinstance(data, PairData)
         return data
 
-    def on_fit_start(self) -> None:
-        """Take the embeddings' statistics from the training pictures.
+    def setup(self, stage: str) -> None:
+        """Refuse data of another shape, before anything is written.
+
+        Args:
+            stage: fit or validate.
 
         Raises:
             UsageError: embeddings or latents have other shapes than the network.
         """
-        data, hp = self._data(), self.hparams
-        embeddings = data.train_embeddings()
-        given = (embeddings.shape[1], *data.pairs["train_latents"].shape[1:])
+        pairs, hp = self._data().pairs, self.hparams
+        given = (pairs["train_embeddings"].shape[1], *pairs["train_latents"].shape[1:])
         wanted = (hp["dim"], hp["latent_channels"], hp["latent_side"], hp["latent_side"])
         if given != wanted:
             dim, channels, side = given[:3]
@@ -107,6 +111,10 @@ class GeneratorModule(L.LightningModule):
                 f"data has {dim}-D embeddings and latents {given[1:]}, the network {wanted[0]}-D and {wanted[1:]}; "
                 f"set --model.dim {dim} --model.latent_channels {channels} --model.latent_side {side}"
             )
+
+    def on_fit_start(self) -> None:
+        """Take the embeddings' statistics from the training pictures."""
+        embeddings = self._data().train_embeddings()
         self.embedding_mean.copy_(embeddings.mean(0))
         self.embedding_std.copy_(embeddings.std(0).clamp_min(1e-4))
 
@@ -123,7 +131,7 @@ class GeneratorModule(L.LightningModule):
         """
         mean, std = self.embedding_mean, self.embedding_std
         standard = (embeddings - mean) / std
-        noise = torch.randn(standard.shape, generator=generator).to(standard)
+        noise = _normal(standard, generator)
         noised = self.noising.add_noise(standard, noise, levels) * std + mean
         sinusoid = get_timestep_embedding(levels, embeddings.shape[1], flip_sin_to_cos=True, downscale_freq_shift=0)
         return torch.cat([noised, sinusoid.to(noised)], dim=1)
@@ -148,8 +156,10 @@ class GeneratorModule(L.LightningModule):
     def _velocity_error(
         self, unet: Any, latents: Tensor, condition: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        noise = torch.randn(latents.shape, generator=generator).to(latents)
-        times = torch.randint(0, N_TRAIN_TIMESTEPS, (len(latents),), generator=generator).to(latents.device)
+        noise = _normal(latents, generator)
+        drawn_on = latents.device if generator is None else "cpu"
+        times = torch.randint(0, N_TRAIN_TIMESTEPS, (len(latents),), generator=generator, device=drawn_on)
+        times = times.to(latents.device)
         noised = self.diffusion.add_noise(latents, noise, times).contiguous(memory_format=torch.channels_last)
         predicted = unet(noised, times, None, class_labels=condition, return_dict=False)[0]
         return functional.mse_loss(predicted.float(), self.diffusion.get_velocity(latents, noise, times))
@@ -218,7 +228,7 @@ class GeneratorModule(L.LightningModule):
         write_pipeline(
             folder,
             unet=self.ema.module,
-            autoencoder=data.autoencoder,
+            vae=data.vae,
             space=data.space,
             mean=self.embedding_mean.cpu(),
             std=self.embedding_std.cpu(),
@@ -226,9 +236,12 @@ class GeneratorModule(L.LightningModule):
         )
         error, blind = self._heldout_errors()
         seen = self.trainer.global_step * data.batch_size
-        return {
+        shape = " x ".join(str(n) for n in data.pairs["train_latents"].shape[1:])
+        started = {} if self.started_from is None else {"started from": "the averaged weights of an earlier run"}
+        return started | {
             "parameters of the U-Net": f"{sum(p.numel() for p in self.unet.parameters()):,}",
-            "training pictures": f"{len(data.pairs['train_latents']):,} mirror images counted, {seen:,} seen",
+            "draws": f"{shape} of {type(data.vae).__name__}, from {self.hparams['dim']}-D {data.space.name} embeddings",
+            "training pictures": f"{len(data.pairs['train_latents']):,}, {seen:,} seen",
             "held-out velocity error": f"{error:.4f} (without the embedding {blind:.4f})",
         }
 
@@ -242,21 +255,32 @@ def plain_attention_on_cpu(device: torch.device) -> AbstractContextManager[None]
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
-def moving_average(averaged: Tensor, current: Tensor, n_averaged: Tensor | int, decay: float) -> Tensor:
+@torch.no_grad()
+def move_averages(averaged: list[Tensor], current: list[Tensor], n_averaged: Tensor | int, decay: float) -> None:
     """Exponential moving average with a short memory at first, so that the random start is soon forgotten.
 
     Args:
-        averaged: the average so far.
-        current: the newest value, same shape.
-        n_averaged: values averaged so far.
+        averaged: the averages so far, changed in place.
+        current: the newest values, same shapes.
+        n_averaged: values averaged so far; read once, because reading it waits for the device.
         decay: weight of the past in the long run.
 
     Example:
-        >>> float(moving_average(torch.tensor(0.0), torch.tensor(1.0), 8, decay=0.99))
+        >>> average = [torch.tensor(0.0)]
+        >>> move_averages(average, [torch.tensor(1.0)], 8, decay=0.99)
+        >>> float(average[0])
         0.5
     """
-    past = min(decay, (1.0 + float(n_averaged)) / (10.0 + float(n_averaged)))
-    return averaged + (1.0 - past) * (current - averaged)
+    n = float(n_averaged)
+    past = min(decay, (1.0 + n) / (10.0 + n))
+    torch._foreach_lerp_(averaged, current, 1.0 - past)
+
+
+def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard normal numbers: a seeded generator is the CPU's, so that they are the same on every device."""
+    if generator is None:
+        return torch.randn_like(like)
+    return torch.randn(like.shape, generator=generator).to(like)
 
 
 def schedule_config() -> dict[str, Any]:
@@ -288,7 +312,9 @@ def start_from(unet: Any, folder: Path) -> None:
         unet.load_state_dict(found.float().state_dict())
     except (OSError, ValueError, RuntimeError) as error:
         line = " ".join(str(error).split())[:200]
-        raise BadInputError(f"--model.initial {folder} holds no U-Net of this recipe's shape: {line}") from error
+        raise BadInputError(
+            f"--model.initial {folder} holds no U-Net of this recipe's shape: {line}; to resume, leave it out"
+        ) from error
 
 
 def build_unet(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -52,9 +53,11 @@ class PairData(L.LightningDataModule):
     Attributes:
         pairs: train_latents, train_embeddings, heldout_latents, heldout_embeddings: float16.
         space: of the embeddings.
+        vae: the frozen autoencoder that made the latents.
     """
 
     space: EmbeddingSpace
+    vae: Any
 
     def __init__(self, autoencoder: str, batch_size: int, steps_per_epoch: int, seed: int) -> None:
         """Remember what every source of pairs needs.
@@ -88,8 +91,8 @@ class PairData(L.LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         n = len(self.pairs["train_latents"])
-        epoch = lambda: trainer.current_epoch  # noqa: E731
-        return self._on_device("train", RandomRows(n, self.batch_size, self.steps_per_epoch, epoch, self.seed))
+        rows = RandomRows(n, self.batch_size, self.steps_per_epoch, lambda: trainer.global_step, self.seed)
+        return self._on_device("train", rows)
 
     def val_dataloader(self) -> PairBatches:
         """Held-out pairs in order."""
@@ -151,7 +154,7 @@ class PairDataModule(PairData):
         train = training_pictures(folder, self.n_scenes, self.picture_px, self.cache_dir).pictures
         heldout = heldout_pictures(folder, self.n_heldout_scenes, self.picture_px, self.cache_dir).pictures
         encoder, latents = ImageEncoder.from_space(self.encoder), Latents(self.autoencoder)
-        self.space = encoder.space
+        self.space, self.vae = encoder.space, latents.vae
         for name, pictures in (("train", np.concatenate([train, train[:, :, ::-1]])), ("heldout", heldout)):
             for what, network, key in (
                 ("latents", latents, latents.key),

@@ -96,6 +96,7 @@ class FolderPairDataModule(PairData):
         if len(ids) - n_heldout < 2:
             raise BadInputError(f"{self.images or self.root} leaves {len(ids)} pictures; a generator needs at least 3")
         latents = Latents(self.autoencoder)
+        self.vae = latents.vae
         for name, rows in (("heldout", chosen[:n_heldout]), ("train", chosen[n_heldout:])):
             part = np.sort(ids[rows])
             self.pairs[f"{name}_embeddings"] = torch.from_numpy(cache.rows(part)).half()

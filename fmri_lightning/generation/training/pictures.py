@@ -37,14 +37,14 @@ class RandomRows:
         n_rows: rows to choose from.
         batch_size: rows a step.
         n_steps: steps of an epoch.
-        epoch: tells the number of the epoch, from 0, whenever a loop starts.
+        done: tells the optimiser steps done, whenever a loop starts.
         seed: of the choice.
     """
 
     n_rows: int
     batch_size: int
     n_steps: int
-    epoch: Callable[[], int]
+    done: Callable[[], int]
     seed: int
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class RandomRows:
 
     def __iter__(self) -> Iterator[Tensor]:
         """Yield int64 (batch_size,) row numbers."""
-        first = self.epoch() * self.n_steps
+        first = self.done()
         for step in range(first, first + self.n_steps):
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
             yield torch.randint(self.n_rows, (self.batch_size,), generator=generator)
@@ -137,7 +137,7 @@ class PictureDataModule(L.LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         rows = RandomRows(
-            len(self.train), self.batch_size, self.steps_per_epoch, lambda: trainer.current_epoch, self.seed
+            len(self.train), self.batch_size, self.steps_per_epoch, lambda: trainer.global_step, self.seed
         )
         return PictureBatches(self._on_device(self.train), rows)
 

@@ -21,6 +21,7 @@ from fmri_lightning.generation.sampler import SamplingOptions
 from fmri_lightning.generation.training.autoencoder import AutoencoderModule
 from fmri_lightning.generation.training.export import write_pipeline
 from fmri_lightning.generation.training.generator import GeneratorModule, schedule_config
+from fmri_lightning.generation.training.latents import load_autoencoder
 from fmri_lightning.generation.training.pairs import PairDataModule
 from fmri_lightning.generation.training.pictures import PictureDataModule, RandomRows, from_unit, to_unit
 from fmri_lightning.generation.unclip import load_unclip
@@ -82,7 +83,7 @@ def test_condition_is_the_pipelines_own(parts: Path, tmp_path: Path) -> None:
     module.embedding_mean.copy_(torch.linspace(-1, 1, DIM))
     module.embedding_std.copy_(torch.linspace(0.5, 2, DIM))
     write_pipeline(
-        tmp_path, module.unet, parts / "vae", space_of(parts), module.embedding_mean,
+        tmp_path, module.unet, load_autoencoder(parts / "vae"), space_of(parts), module.embedding_mean,
         module.embedding_std, schedule_config(),
     )  # fmt: skip
     pipeline = StableUnCLIPImg2ImgPipeline.from_pretrained(
@@ -99,7 +100,7 @@ def test_condition_is_the_pipelines_own(parts: Path, tmp_path: Path) -> None:
 def test_exported_folder_draws_through_the_real_loader(parts: Path, tmp_path: Path) -> None:
     module = small_generator()
     write_pipeline(
-        tmp_path, module.unet, parts / "vae", space_of(parts), torch.zeros(DIM), torch.ones(DIM),
+        tmp_path, module.unet, load_autoencoder(parts / "vae"), space_of(parts), torch.zeros(DIM), torch.ones(DIM),
         schedule_config(),
     )  # fmt: skip
     decoder = load_unclip(DecoderConfig(family="mini", model_id=str(tmp_path)))
@@ -163,8 +164,8 @@ def test_latents_of_another_shape_are_refused_with_the_flags_to_set(parts: Path,
 
 
 def test_rows_of_a_step_do_not_depend_on_where_a_run_began() -> None:
-    whole = [rows.tolist() for epoch in (0, 1) for rows in RandomRows(10, 3, 2, lambda epoch=epoch: epoch, seed=4)]
-    assert whole[2:] == [rows.tolist() for rows in RandomRows(10, 3, 2, lambda: 1, seed=4)]
+    whole = [rows.tolist() for done in (0, 2, 4) for rows in RandomRows(10, 3, 2, lambda done=done: done, seed=4)]
+    assert whole[3:5] == [rows.tolist() for rows in RandomRows(10, 3, 2, lambda: 3, seed=4)], "cut in mid-epoch"
     assert len({tuple(rows) for rows in whole}) > 1
 
 
