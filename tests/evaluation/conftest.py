@@ -76,7 +76,6 @@ class World:
             "failures": [],
             "simulated": True,
             "noise_level": 0,
-            "noise_mode": "add",
             "scheduler": "ddim",
             "n_samples": 1,
             "seed": 42,

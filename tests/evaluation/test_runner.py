@@ -178,6 +178,16 @@ def test_controls_that_do_not_fit_are_named(world, tmp_path) -> None:
     assert summary["metrics"]["pixcorr"]["ceiling"] is not None
 
 
+def test_controls_older_than_the_noise_mode_are_those_of_its_default(world, tmp_path) -> None:
+    run = world.write_ladder(tmp_path / "run")
+    for mode, fits in (("add", True), ("label_only", False)):
+        edit_summary(run, noise_mode=mode)
+        evaluate(run=[run], resamples=100, protocol="mindeye")
+        skipped = summary_of(run, "mindeye")["skipped"]
+        assert ("controls/shuffled" not in skipped) is fits
+    assert "drawn with noise_mode 'add'" in skipped["controls/shuffled"]
+
+
 def test_another_cache_or_index_is_not_compared_with(world, tmp_path) -> None:
     run = world.write_run(tmp_path / "run")
     provenance = json.loads((run / "decode_summary.json").read_text())["provenance"]
