@@ -145,7 +145,7 @@ def sheet(path: Path, *rows: np.ndarray, columns: int = 12, scale: int = 1) -> N
     picture = Image.fromarray(np.concatenate(bands[:-1]))
     picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, optimize=True)
+    picture.save(path, quality=90)
     print(f"wrote {path}")
 
 
@@ -192,9 +192,9 @@ def quality(args: argparse.Namespace, decoder: UnclipDecoder, looker: Looker) ->
             drawn = draw(decoder, subject.embeddings, options)
             rows.append({"pictures": subject.name, "drawn": f"guidance {guidance:g}"})
             rows[-1] |= scores(looker.features(drawn), true)
-        sheet(args.out / f"{subject.name}.png", subject.pictures[:24], drawn[:24])
+        sheet(args.out / f"{subject.name}.jpg", subject.pictures[:24], drawn[:24])
         # Photographs may not be passed on; what was drawn from their embeddings may.
-        sheet(args.out / f"{subject.name}_drawn.png", drawn[:24])
+        sheet(args.out / f"{subject.name}_drawn.jpg", drawn[:24])
     table(rows)
 
 
@@ -274,7 +274,7 @@ def variety(args: argparse.Namespace, decoder: UnclipDecoder, looker: Looker) ->
     print(f"between different embeddings {np.mean(other):.3f}")
     two_way = [line["two-way alexnet2"] for line in found]
     print(f"two-way alexnet2 of each seed {min(two_way):.3f} to {max(two_way):.3f}\n")
-    sheet(args.out / "seeds.png", few.pictures[:12], *(drawn[:12] for drawn in seeds))
+    sheet(args.out / "seeds.jpg", few.pictures[:12], *(drawn[:12] for drawn in seeds))
     nearest_photographs(args, decoder, looker, photographs.first(args.n or 200))
 
 
@@ -297,7 +297,7 @@ def nearest_photographs(args: argparse.Namespace, decoder: UnclipDecoder, looker
     print(f"median {np.median(distance):.3f}, smallest {distance.min():.3f}; to their own {np.median(own):.3f}")
     print(f"held-out photographs themselves to those neighbours, median {np.median(truth):.3f}\n")
     worst = np.argsort(distance)[:12]
-    sheet(args.out / "nearest_training.png", heldout_.pictures[worst], drawn[worst], train[nearest[worst]])
+    sheet(args.out / "nearest_training.jpg", heldout_.pictures[worst], drawn[worst], train[nearest[worst]])
 
 
 def cost(args: argparse.Namespace, decoder: UnclipDecoder, looker: Looker) -> None:
