@@ -103,7 +103,7 @@ def arguments(brain, generator, out, *more):
         "predict", "--config", "configs/predict.yaml", "--config", "configs/decoder/mini.yaml", *data, *model,
         "--model.decoder.model_id", str(generator), "--model.num_inference_steps", "2",
         "--model.guidance_scale", "3.0", "--model.batch_size", "3", "--trainer.accelerator", "cpu",
-        "--output_dir", str(out), *more,
+        "--model.noise_level", "0", "--model.noise_mode", "add", "--output_dir", str(out), *more,
     ]  # fmt: skip
 
 
