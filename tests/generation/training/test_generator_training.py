@@ -154,6 +154,24 @@ def test_pixels_in_the_place_of_an_autoencoder(parts: Path, tmp_path: Path) -> N
     assert pictures.shape == (2, 32, 32, 3)
 
 
+def test_every_latent_stands_beside_the_embedding_of_its_own_picture(parts: Path, tmp_path: Path) -> None:
+    """Pixels can be turned back into the picture, and the picture embedded again; mirror images included."""
+    data = pair_data(parts, tmp_path / "cache", "pixels")
+    data.setup("fit")
+    encoder = ImageEncoder.from_space(str(parts / "encoder"))
+    for part in ("train", "heldout"):
+        latents, embeddings = data.pairs[f"{part}_latents"].float(), data.pairs[f"{part}_embeddings"].float()
+        pictures = from_unit(data.vae.decode(latents / data.vae.config.scaling_factor).sample)
+        again = encoder(pictures)
+        torch.testing.assert_close(again, embeddings, atol=2e-3, rtol=2e-3)
+        assert (again - embeddings.roll(1, 0)).abs().amax(1).min() > 1e-2, "pictures too alike to tell rows apart"
+    train = data.pairs["train_latents"]
+    assert torch.equal(
+        from_unit(data.vae.decode(train[:10].float() / 2).sample).flip(2),
+        from_unit(data.vae.decode(train[10:].float() / 2).sample),
+    )
+
+
 def test_latents_of_another_shape_are_refused_with_the_flags_to_set(parts: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--model\.latent_channels 12 --model\.latent_side 16"):
         quiet_trainer(tmp_path / "run", 3).fit(
