@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +13,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmri_lightning.betas.reader import find_session_file, read_shape, read_voxels
-from fmri_lightning.betas.reliability import estimate_ncsnr
-from fmri_lightning.betas.roi import labels_at, mask_voxels, published_ncsnr
-from fmri_lightning.betas.rows import stimulus_rows
-from fmri_lightning.betas.store import BetaStore, PartialStore, require_few_bad, store_hash, write_npz
-from fmri_lightning.betas.t0 import SessionStatistics, apply_t0, session_statistics
+from fmri_lightning.betas.partial import PartialStore, SessionRecord
+from fmri_lightning.betas.reliability import compare_ncsnr, estimate_ncsnr
+from fmri_lightning.betas.rows import n_repeated_stimuli, stimulus_rows
+from fmri_lightning.betas.sessions import SessionWork, write_sessions
+from fmri_lightning.betas.source import BetaSource
+from fmri_lightning.betas.sources import open_source
+from fmri_lightning.betas.store import BetaStore, require_few_bad, store_hash, write_npz
 from fmri_lightning.errors import BadInputError, ResourceError, StageError
-from fmri_lightning.index.nsd import beta_folder, find_subject
 from fmri_lightning.index.table import index_manifest, read_index
-from fmri_lightning.manifest import Manifest, atomic_path, content_hash, file_fingerprint, write_manifest
+from fmri_lightning.manifest import Manifest, atomic_path, content_hash, file_fingerprint, write_json, write_manifest
 from fmri_lightning.progress import track
 from fmri_lightning.records import TrialTable
 
 BUILDING = ".building"
+T0_TEXT = "z-score per voxel and session, ddof 0, from the session's train trials"
+T0_SKIPPED = "skipped: the index says that the betas come normalised"
 
 
 @dataclass(frozen=True)
@@ -34,26 +37,24 @@ class StorePlan:
 
     Attributes:
         table: Trials of the index.
-        files: Session file per 1-based session number.
-        ijk: Voxels of the mask, int32 (n_voxels, 3).
-        voxel_columns: Further columns of voxels.parquet: published ncsnr and labels.
+        source: Betas, mask and voxel columns.
         dtype: "float32" or "float16".
+        normalised: The betas come normalised: T0 is skipped.
         inputs: Hashes of the index, the split and every session file.
         config: Settings, for the manifest.
     """
 
     table: TrialTable
-    files: dict[int, Path]
-    ijk: NDArray[np.int32]
-    voxel_columns: dict[str, NDArray[Any]]
+    source: BetaSource
     dtype: str
+    normalised: bool
     inputs: dict[str, str]
     config: dict[str, Any]
 
     @property
     def shape(self) -> tuple[int, int]:
         """(n_trials, n_voxels)."""
-        return len(self.table), len(self.ijk)
+        return len(self.table), len(self.source.ijk)
 
     @property
     def n_bytes(self) -> int:
@@ -61,10 +62,39 @@ class StorePlan:
         return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
 
     @property
+    def bytes_to_read(self) -> int:
+        """Bytes of the session files that will be read."""
+        return sum(self.source.bytes_of(session) for session in self.source.files)
+
+    @property
     def fingerprint(self) -> str:
         """Hash of what decides the bytes."""
-        deciding = {key: self.config[key] for key in ("subject", "space", "betas_version", "roi", "dtype")}
-        return content_hash(json.dumps([self.inputs, deciding], sort_keys=True), self.ijk)
+        return content_hash(json.dumps(self.inputs, sort_keys=True), self.settings)
+
+    @property
+    def settings(self) -> str:
+        """Hash of what decides the bytes but for the session files."""
+        deciding = {"subject": self.config["subject"], "dtype": self.dtype, "normalised": self.normalised}
+        ids = {name: self.inputs[name] for name in ("index", "split")}
+        return content_hash(
+            json.dumps([ids, deciding, self.source.facts], sort_keys=True),
+            self.source.ijk,
+            *(part for name, column in sorted(self.source.voxel_columns.items()) for part in (name, column)),
+        )
+
+    def work_on(self, session: int) -> SessionWork:
+        """Describe the reading of one session."""
+        rows = np.flatnonzero(self.table.session == session)
+        return SessionWork(
+            source=self.source,
+            session=session,
+            fingerprint=self.inputs[_name(self.source.files[session], self.config["root"])],
+            rows=rows,
+            beta_index=self.table.beta_index[rows],
+            is_train=self.table.split[rows] == "train",
+            normalised=self.normalised,
+            dtype=self.dtype,
+        )
 
 
 def plan_store(
@@ -74,10 +104,10 @@ def plan_store(
 
     Args:
         index_root: Folder of the indices.
-        root: Folder that contains ``nsddata/`` and ``nsddata_betas/``.
+        root: Root of the data that the index was made from.
         subject: For instance "subj01".
-        space: "func1pt8mm" or "func1mm".
-        betas_version: "b1", "b2", "b3" or a folder name.
+        space: "func1pt8mm" or "func1mm"; official tree only.
+        betas_version: "b1", "b2", "b3" or a folder name; official tree only.
         roi: Region whose voxels are kept (label above 0).
         dtype: "float32" or "float16".
 
@@ -88,54 +118,36 @@ def plan_store(
         BadInputError: If the index, a session file or a region is missing, damaged, or of another shape.
     """
     manifest, table = index_manifest(index_root, subject), read_index(index_root, subject)
-    find_subject(root, subject)
-    ijk, box = mask_voxels(root, subject, space, roi)
-    folder = root / beta_folder(subject, space, betas_version)
-    if not folder.is_dir():
-        present = sorted(path.name for path in folder.parent.glob("*") if path.is_dir())
-        raise BadInputError(f"no betas in {folder}; versions present: {', '.join(present) or 'none'}")
-    files = {s: find_session_file(folder, s) for s in np.unique(table.session).tolist()}
-    for session, path in files.items():
-        _check_session(path, box, int(table.beta_index[table.session == session].max()) + 1)
-    published = published_ncsnr(folder, ijk, box)
-    columns: dict[str, NDArray[Any]] = {
-        "ncsnr_published": np.full(len(ijk), np.nan, dtype=np.float32) if published is None else published
-    }
-    columns |= {f"roi.{name}": labels for name, labels in labels_at(root, subject, space, ijk, box).items()}
+    source = open_source(manifest, table, root, subject, space, betas_version, roi)
+    normalised = bool(manifest.config.get("normalised", False))
+    files = sorted(set(source.files.values()))
     return StorePlan(
         table=table,
-        files=files,
-        ijk=ijk,
-        voxel_columns=columns,
+        source=source,
         dtype=dtype,
+        normalised=normalised,
         inputs={
             "index": manifest.content_hash,
             "split": manifest.config["split_hash"],
-            **{path.name: _fingerprint(path) for path in files.values()},
+            **{_name(path, root): _fingerprint(path) for path in files},
         },
         config={
+            "source": manifest.config.get("source", "nsd"),
             "subject": subject,
-            "space": space,
-            "betas_version": betas_version,
-            "roi": roi,
             "dtype": dtype,
             "root": root.as_posix(),
-            "volume_shape": list(box),
+            **source.facts,
+            "unit": source.unit,
             "n_trials": len(table),
-            "n_voxels": len(ijk),
-            "n_sessions": len(files),
-            "has_published_ncsnr": published is not None,
+            "n_voxels": len(source.ijk),
+            "n_sessions": len(source.files),
             "simulated": (root / "SIMULATED.json").is_file(),
         },
     )
 
 
-def _check_session(path: Path, box: tuple[int, ...], trials: int) -> None:
-    shape = read_shape(path)
-    if shape[1:] != tuple(box):
-        raise BadInputError(f"{path} has volumes of {shape[1:]}, the region is {tuple(box)}; they are not of one space")
-    if shape[0] < trials:
-        raise BadInputError(f"{path} has {shape[0]} trials, the index lists {trials}; download it again")
+def _name(path: Path, root: Path | str) -> str:
+    return path.relative_to(root).as_posix()
 
 
 def _fingerprint(path: Path) -> str:
@@ -143,31 +155,34 @@ def _fingerprint(path: Path) -> str:
     return f"{found['size']}:{found['head_tail_sha256']}"
 
 
-def build_store(plan: StorePlan, folder: Path) -> BetaStore:
+def build_store(plan: StorePlan, folder: Path, jobs: int = 1) -> BetaStore:
     """Read, standardise and write a planned store, going on where an earlier run of the same plan stopped.
 
     Args:
         plan: From :func:`plan_store`.
         folder: Where the store goes; the caller holds its lock.
+        jobs: Processes that read sessions.
 
     Returns:
         The finished store.
 
     Raises:
-        BadInputError: If a file is damaged or more than 1 % of the voxels carry no signal; nothing is left behind.
+        BadInputError: If files are damaged (finished sessions are kept for the next run) or more than 1 % of the
+            voxels carry no signal.
         ResourceError: If the disk is too small.
     """
     _require_space(plan, folder)
-    partial = PartialStore(folder / BUILDING, json.dumps(plan.fingerprint), plan.shape, plan.dtype)
+    partial = PartialStore(folder / BUILDING, plan.settings, plan.shape, plan.dtype)
+    found, kept = _read_sessions(plan, partial, jobs)
     try:
-        found = {s: _session(plan, partial, s) for s in track(plan.files, "reading betas", len(plan.files))}
-        bad = np.any([statistics.bad for statistics in found.values()], axis=0)
+        bad = np.any([record.statistics.bad for record in found.values()], axis=0)
         require_few_bad(bad, f"{plan.config['subject']} {plan.config['roi']}")
-        partial.drop_voxels(bad)
-        manifest = _finish(plan, partial, found, bad, folder)
     except StageError:
         partial.discard()
         raise
+    partial.drop_voxels(bad)
+    manifest = _finish(plan, partial, found, bad, folder)
+    _write_times(folder, found, kept, plan, jobs)
     write_manifest(folder, manifest)
     partial.discard()
     return BetaStore.open(folder)
@@ -182,56 +197,101 @@ def _require_space(plan: StorePlan, folder: Path) -> None:
         raise ResourceError(f"{existing} has {free / 1e9:.1f} GB free, the betas need {needed / 1e9:.1f} GB more")
 
 
-def _session(plan: StorePlan, partial: PartialStore, session: int) -> SessionStatistics:
-    finished = partial.finished(session)
-    if finished is not None:
-        return finished
-    rows = np.flatnonzero(plan.table.session == session)
-    betas = read_voxels(plan.files[session], plan.ijk)[plan.table.beta_index[rows]]
-    statistics = session_statistics(betas, plan.table.split[rows] == "train")
-    require_few_bad(statistics.bad, str(plan.files[session]))
-    partial.write(session, rows, apply_t0(betas, statistics), statistics)
-    return statistics
+def _read_sessions(
+    plan: StorePlan, partial: PartialStore, jobs: int
+) -> tuple[dict[int, SessionRecord], frozenset[int]]:
+    """Read every session that has no record yet; return all records in order, and which were kept."""
+    work = {session: plan.work_on(session) for session in plan.source.files}
+    found = {s: record for s, w in work.items() if (record := partial.finished(s, w.fingerprint)) is not None}
+    kept = frozenset(found)
+    todo = [w for s, w in work.items() if s not in found]
+    damaged: dict[int, StageError] = {}
+    for session, result in track(write_sessions(todo, partial, jobs), "reading betas", len(todo)):
+        if isinstance(result, StageError):
+            damaged[session] = result
+            continue
+        found[session] = result
+        print(session_line(session, plan.source.files[session].name, result))
+    if damaged:
+        first = damaged[min(damaged)]
+        if not found:
+            partial.discard()
+            raise first
+        others = "" if len(damaged) == 1 else f" (and {len(damaged) - 1} more sessions: {sorted(damaged)[1:]})"
+        raise BadInputError(f"{first}{others}; {len(found)} finished sessions are kept, the same command goes on")
+    return dict(sorted(found.items())), kept
+
+
+def session_line(session: int, name: str, record: SessionRecord) -> str:
+    """Say what a session cost, in one line."""
+    return f"session {session:02d}: {record.bytes_read / 1e6:.1f} MB of {name} in {record.read_s:.2f} s"
 
 
 def _finish(
     plan: StorePlan,
     partial: PartialStore,
-    found: dict[int, SessionStatistics],
+    found: dict[int, SessionRecord],
     bad: NDArray[np.bool_],
     folder: Path,
 ) -> Manifest:
     """Write what lies beside the array and move the array into place; the manifest is the caller's last step."""
     # An older manifest must not vouch for newer files.
     (folder / "manifest.json").unlink(missing_ok=True)
+    statistics = {session: record.statistics for session, record in found.items()}
     fitted_on = np.zeros(len(plan.table), dtype=bool)
-    for session, statistics in found.items():
-        fitted_on[plan.table.session == session] = statistics.fitted_on
-    transductive = np.array([statistics.transductive for statistics in found.values()])
+    for session, of_session in statistics.items():
+        fitted_on[plan.table.session == session] = of_session.fitted_on
+    transductive = np.array([of_session.transductive for of_session in statistics.values()])
     write_npz(
         folder / "t0.npz",
         sessions=np.array(list(found), dtype=np.int16),
-        mean=np.stack([statistics.mean for statistics in found.values()]),
-        std=np.stack([statistics.std for statistics in found.values()]),
+        mean=np.stack([of_session.mean for of_session in statistics.values()]),
+        std=np.stack([of_session.std for of_session in statistics.values()]),
         fitted_on=fitted_on,
         transductive=transductive,
     )
-    _write_voxels(plan, train_ncsnr(partial.betas, plan.table), bad, folder / "voxels.parquet")
+    betas = partial.betas
+    ncsnr = train_ncsnr(betas, plan.table)
+    _write_voxels(plan, ncsnr, bad, folder / "voxels.parquet")
+    rounding = [(record.rounding_rms, record.rounding_max) for record in found.values()]
     manifest = Manifest(
         kind="betas",
-        content_hash=store_hash(partial.betas, plan.ijk),
+        content_hash=store_hash(betas, plan.source.ijk),
         inputs=plan.inputs,
         config={
             **plan.config,
             "n_dropped": int(bad.sum()),
             "transductive_sessions": np.array(list(found))[transductive].tolist(),
-            "t0": "z-score per voxel and session, ddof 0, from the session's train trials",
+            "t0": T0_SKIPPED if plan.normalised else T0_TEXT,
             "t0_trials": content_hash(plan.table.global_trial[fitted_on]),
+            "rounding_rms_sd": float(np.sqrt(np.mean([rms**2 for rms, _ in rounding]))),
+            "rounding_max_sd": max(largest for _, largest in rounding),
+            "ncsnr": compare_ncsnr(
+                ncsnr, plan.source.voxel_columns["ncsnr_published"], ~bad, n_repeated_stimuli(plan.table)
+            ),
             "plan": plan.fingerprint,
         },
     )
+    del betas
     os.replace(partial.array_path, folder / "betas.npy")
     return manifest
+
+
+def _write_times(
+    folder: Path, found: dict[int, SessionRecord], kept: frozenset[int], plan: StorePlan, jobs: int
+) -> None:
+    """Write run.json, the only file that may differ between two equal stores."""
+    sessions = [
+        {
+            "session": session,
+            "file": plan.source.files[session].name,
+            "bytes_read": record.bytes_read,
+            "read_s": record.read_s,
+            "kept_from_an_earlier_run": session in kept,
+        }
+        for session, record in found.items()
+    ]
+    write_json(folder / "run.json", {"host": platform.node(), "jobs": jobs, "sessions": sessions})
 
 
 def train_ncsnr(betas: NDArray[np.floating], table: TrialTable) -> NDArray[np.float32]:
@@ -255,7 +315,8 @@ def _write_voxels(plan: StorePlan, ncsnr: NDArray[np.float32], bad: NDArray[np.b
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns: dict[str, NDArray[Any]] = {axis: plan.ijk[:, n].astype(np.int16) for n, axis in enumerate("ijk")}
-    columns |= {"ncsnr": ncsnr, "dropped": bad, **plan.voxel_columns}
+    ijk = plan.source.ijk
+    columns: dict[str, NDArray[Any]] = {axis: ijk[:, n].astype(np.int16) for n, axis in enumerate("ijk")}
+    columns |= {"ncsnr": ncsnr, "dropped": bad, **plan.source.voxel_columns}
     with atomic_path(path) as temporary:
         pq.write_table(pa.table({k: pa.array(v) for k, v in columns.items()}), temporary, write_page_checksum=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from fmri_lightning.errors import BadInputError, StageError
+from fmri_lightning.errors import BadInputError, StageError, UsageError
 
 if TYPE_CHECKING:
     from fmri_lightning.betas.build import StorePlan
@@ -28,6 +28,7 @@ def betas(
     mask: Literal["reliability", "ncsnr", "ncsnr_published", "roi"] = "reliability",
     threshold: float = 0.1,
     dtype: Literal["float32", "float16"] = "float32",
+    jobs: int = 1,
     seed: int = 0,
     dry_run: bool = False,
     overwrite: bool = False,
@@ -35,12 +36,12 @@ def betas(
     """Read a subject's betas into a memory-mapped store and fit the preprocessing of the encoders.
 
     Args:
-        root: Folder that contains nsddata and nsddata_betas.
-        index: Folder of the indices.
+        root: Folder of the data that the index was made from.
+        index: Folder of the indices; an index says whether its source is nsd, mindeye2 or arrays.
         subject: Subject, for instance subj01.
-        space: func1pt8mm or func1mm.
-        betas_version: b1, b2, b3, or the folder's own name.
-        roi: Region whose voxels are kept (label above 0).
+        space: func1pt8mm or func1mm; nsd only.
+        betas_version: b1, b2, b3, or the folder's own name; nsd only.
+        roi: Region whose voxels are kept (label above 0); arrays have the region "all".
         out: Folder of the stores; a subject gets its own.
         preproc_out: Folder of the preprocessings; a subject gets its own.
         tier: T0 (session z-score only), T1 (scaling and reliability mask), T2 (principal components of T1).
@@ -48,33 +49,54 @@ def betas(
         mask: What judges a voxel in T1: reliability of repeats, our ncsnr, NSD's published ncsnr (which saw
             test trials), or roi (no judge).
         threshold: Smallest reliability of means of three repeats.
-        dtype: Number type of the store; float16 halves it and rounds by 2e-4 of a standard deviation.
+        dtype: Number type of the store; float16 halves it, and what it rounds away is measured and told.
+        jobs: Processes that read sessions; each holds one session of the mask in memory.
         seed: Seed of the random repeat pairs.
         dry_run: Check the inputs and say what would be read and written.
         overwrite: Replace a store or preprocessing made from other inputs or settings.
 
     Raises:
+        UsageError: If jobs is below 1.
         BadInputError: If an input is missing, damaged or of another shape, or another run's output is in the way.
         ResourceError: If the disk is too small or another job writes the same folder.
     """
     from fmri_lightning.betas.build import plan_store
     from fmri_lightning.betas.fit import PreprocessConfig, require_fittable
 
+    if jobs < 1:
+        raise UsageError(f"--jobs is at least 1, not {jobs}")
     config = PreprocessConfig(tier=tier, k=k, mask=mask, threshold=threshold, seed=seed)
     plan = plan_store(Path(index), Path(root), subject, space, betas_version, roi, dtype)
-    require_fittable(plan.table, config, bool(plan.config["has_published_ncsnr"]))
+    require_fittable(plan.table, config, bool(plan.source.facts["has_published_ncsnr"]))
     store_folder, preproc_folder = Path(out) / subject, Path(preproc_out) / subject
     store_done = _is_done(store_folder, "betas", plan.fingerprint, overwrite)
     if not overwrite:
         _refuse_foreign_preprocess(preproc_folder, store_folder, store_done, config)
     if dry_run:
-        print(
-            f"{subject}: would read {plan.shape[0]} trials of {plan.shape[1]} voxels from {len(plan.files)} sessions "
-            f"and write {plan.n_bytes / 1e9:.2f} GB to {store_folder}, tier {tier} to {preproc_folder}"
-        )
+        print(_bill(plan, store_folder, preproc_folder, config, jobs))
         return
-    store = _make_store(plan, store_folder, store_done)
+    store = _make_store(plan, store_folder, store_done, jobs)
     _make_preprocess(store, plan, config, preproc_folder)
+
+
+def _bill(plan: StorePlan, store_folder: Path, preproc_folder: Path, config: PreprocessConfig, jobs: int) -> str:
+    """Say what a run would read, write and hold in memory."""
+    trials, voxels = plan.shape
+    per_session = max(int((plan.table.session == s).sum()) for s in plan.source.files)
+    # A session is there three times while T0 is applied; T2 holds all training trials at once.
+    memory = 3 * 4 * per_session * voxels * jobs
+    if config.tier == "T2":
+        memory = max(memory, 2 * 4 * int((plan.table.split == "train").sum()) * voxels)
+    return (
+        f"{plan.config['subject']}: would read {trials} trials of {voxels} voxels from {len(plan.source.files)} "
+        f"sessions ({plan.bytes_to_read / 1e9:.2f} GB of {_size_of_files(plan) / 1e9:.2f} GB) with {jobs} jobs, write "
+        f"{plan.n_bytes / 1e9:.2f} GB to {store_folder} and tier {config.tier} to {preproc_folder}, and hold about "
+        f"{memory / 1e9:.2f} GB in memory"
+    )
+
+
+def _size_of_files(plan: StorePlan) -> int:
+    return sum(path.stat().st_size for path in set(plan.source.files.values()))
 
 
 def _is_done(folder: Path, kind: str, plan: str, overwrite: bool) -> bool:
@@ -106,7 +128,7 @@ def _refuse_foreign_preprocess(folder: Path, store_folder: Path, store_done: boo
     _is_done(folder, "preproc", plan, overwrite=False)
 
 
-def _make_store(plan: StorePlan, folder: Path, done: bool) -> BetaStore:
+def _make_store(plan: StorePlan, folder: Path, done: bool, jobs: int) -> BetaStore:
     from fmri_lightning.betas.build import build_store
     from fmri_lightning.betas.store import BetaStore
     from fmri_lightning.manifest import run_lock
@@ -117,24 +139,51 @@ def _make_store(plan: StorePlan, folder: Path, done: bool) -> BetaStore:
         made = [path for path in (folder, *folder.parents) if not path.exists()]
         try:
             with run_lock(folder):
-                store = build_store(plan, folder)
+                store = build_store(plan, folder, jobs)
         except StageError:
             # Bad input leaves nothing behind, not even the folders.
             with contextlib.suppress(OSError):
                 for path in made:
                     path.rmdir()
             raise
-    manifest = store.manifest.config
-    print(folder / "betas.npy")
-    print(
-        f"{manifest['subject']}: {store.betas.shape[0]} trials of {store.betas.shape[1]} voxels, "
-        f"{manifest['n_dropped']} dropped as constant or NaN" + (", unchanged" if done else "")
-    )
-    if manifest["transductive_sessions"]:
-        print(f"sessions without train trials, standardised by their own: {manifest['transductive_sessions']}")
-    if manifest["simulated"]:
-        print("These betas are simulated.")
+    _say_store(store, done)
     return store
+
+
+def _say_store(store: BetaStore, done: bool) -> None:
+    facts = store.manifest.config
+    print(store.folder / "betas.npy")
+    print(
+        f"{facts['subject']}: {store.betas.shape[0]} trials of {store.betas.shape[1]} voxels, "
+        f"{facts['n_dropped']} dropped as constant or NaN" + (", unchanged" if done else "")
+    )
+    if facts["rounding_max_sd"]:
+        print(
+            f"float16 rounded by {facts['rounding_rms_sd']:.1e} standard deviations (root mean square), at most "
+            f"{facts['rounding_max_sd']:.1e}"
+        )
+    _say_ncsnr(facts["ncsnr"])
+    if facts["t0"].startswith("skipped"):
+        print(f"T0 {facts['t0']}")
+    if facts["transductive_sessions"]:
+        print(f"sessions without train trials, standardised by their own: {facts['transductive_sessions']}")
+    if facts["simulated"]:
+        print("These betas are simulated.")
+
+
+def _say_ncsnr(compared: dict[str, Any]) -> None:
+    """Tell our ncsnr beside the published one; two maps of one brain agree."""
+    if compared["median"] is None:
+        return
+    line = f"median ncsnr {compared['median']:.3f} from train trials"
+    if compared["correlation"] is not None:
+        line += (
+            f", {compared['median_published']:.3f} in the published map (all trials); correlation over "
+            f"{compared['n_voxels']} voxels {compared['correlation']:.3f}"
+        )
+        if compared["agrees"] is False:
+            line += "\nwarning: that map does not belong to these betas, or the voxels are in another order"
+    print(line)
 
 
 def _make_preprocess(store: BetaStore, plan: StorePlan, config: PreprocessConfig, folder: Path) -> None:

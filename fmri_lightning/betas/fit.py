@@ -16,7 +16,7 @@ from fmri_lightning.betas.reliability import (
     pair_reliability,
     project_reliability,
 )
-from fmri_lightning.betas.rows import stimulus_rows
+from fmri_lightning.betas.rows import n_repeated_stimuli, stimulus_rows
 from fmri_lightning.betas.store import BetaStore
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.manifest import content_hash
@@ -132,10 +132,10 @@ def require_fittable(table: TrialTable, config: PreprocessConfig, has_published_
     if config.mask == "ncsnr_published" and not has_published_ncsnr:
         raise BadInputError("--mask ncsnr_published needs ncsnr.nii.gz beside the betas; use --mask reliability or roi")
     if config.mask in ("reliability", "ncsnr"):
-        counts = np.unique(table.nsd_id[table.split == "train"], return_counts=True)[1]
-        if (counts > 1).sum() < config.min_stimuli:
+        repeated = n_repeated_stimuli(table)
+        if repeated < config.min_stimuli:
             raise BadInputError(
-                f"{int((counts > 1).sum())} training pictures have two trials or more, {config.min_stimuli} are "
+                f"{repeated} training pictures have two trials or more, {config.min_stimuli} are "
                 "needed to judge voxels; index more sessions, or keep all voxels with --mask roi"
             )
 

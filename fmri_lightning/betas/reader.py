@@ -35,6 +35,8 @@ def find_session_file(folder: Path, session: int) -> Path:
     """
     for suffix in (".hdf5", ".nii.gz", ".nii"):
         path = folder / f"betas_session{session:02d}{suffix}"
+        if path.is_dir():
+            raise BadInputError(f"{path} is a folder, not a file; download it again")
         if path.is_file():
             return path
     raise BadInputError(

@@ -38,6 +38,11 @@ def stimulus_rows(
     return unique.astype(np.int32), groups
 
 
+def n_repeated_stimuli(table: TrialTable) -> int:
+    """Count the training pictures with two trials or more."""
+    return int((np.unique(table.nsd_id[table.split == "train"], return_counts=True)[1] > 1).sum())
+
+
 def repeat_table(groups: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     """Lay row groups side by side.
 

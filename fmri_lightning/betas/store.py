@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmri_lightning.betas.t0 import SessionStatistics
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.manifest import Manifest, atomic_path, content_hash, read_manifest
 
@@ -139,70 +137,6 @@ def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
     writer: Callable[..., None] = np.savez  # its stub takes a keyword for a flag
     with atomic_path(path) as temporary, open(temporary, "wb") as handle:
         writer(handle, **arrays)
-
-
-class PartialStore:
-    """A store being written: the array, and one record per finished session.
-
-    A record is written after its rows have reached the disk, so that a run that was cut off anywhere goes on with
-    the first session that has none. A folder of another plan is thrown away: it holds nothing but derived numbers.
-
-    Args:
-        folder: Where the work lies until it is moved into place.
-        plan: What decides the bytes; JSON text.
-        shape: (n_trials, n_voxels).
-        dtype: "float32" or "float16".
-    """
-
-    def __init__(self, folder: Path, plan: str, shape: tuple[int, int], dtype: str) -> None:
-        self.folder = folder
-        self.array_path = folder / "betas.npy"
-        plan_path = folder / "plan.json"
-        same = plan_path.is_file() and plan_path.read_text(encoding="utf-8") == plan and self.array_path.is_file()
-        if not same:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            np.lib.format.open_memmap(self.array_path, mode="w+", dtype=dtype, shape=shape).flush()
-            with atomic_path(plan_path) as temporary:
-                temporary.write_text(plan, encoding="utf-8")
-        self.betas = np.lib.format.open_memmap(self.array_path, mode="r+")
-
-    def finished(self, session: int) -> SessionStatistics | None:
-        """Return the record of a session, or None where it must be read."""
-        path = self._record(session)
-        if not path.is_file():
-            return None
-        with np.load(path, allow_pickle=False) as arrays:
-            return SessionStatistics(
-                arrays["mean"], arrays["std"], arrays["bad"], arrays["fitted_on"], bool(arrays["transductive"])
-            )
-
-    def write(self, session: int, rows: NDArray[np.int64], z: NDArray[np.float32], found: SessionStatistics) -> None:
-        """Write one session's rows, then its record."""
-        self.betas[rows] = z.astype(self.betas.dtype)
-        self.betas.flush()
-        write_npz(
-            self._record(session),
-            mean=found.mean,
-            std=found.std,
-            bad=found.bad,
-            fitted_on=found.fitted_on,
-            transductive=np.array(found.transductive),
-        )
-
-    def drop_voxels(self, bad: NDArray[np.bool_]) -> None:
-        """Set the columns of bad voxels to 0 in all sessions."""
-        if bad.any():
-            self.betas[:, bad] = 0
-            self.betas.flush()
-
-    def discard(self) -> None:
-        """Remove the folder."""
-        del self.betas
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _record(self, session: int) -> Path:
-        return self.folder / f"session{session:02d}.npz"
 
 
 def require_few_bad(bad: NDArray[np.bool_], where: str) -> None:

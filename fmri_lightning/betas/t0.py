@@ -13,7 +13,7 @@ class SessionStatistics:
     """What T0 measured in one session.
 
     Attributes:
-        mean: Percent signal change, float32 (n_voxels,).
+        mean: In the unit of the source (NSD: percent signal change), float32 (n_voxels,).
         std: The same unit, ddof 0, float32 (n_voxels,); 0 where a voxel is constant or not finite.
         bad: Constant or not finite, (n_voxels,) bool.
         fitted_on: Trials of the session the numbers come from, (n_trials,) bool.
@@ -31,7 +31,7 @@ def session_statistics(betas: NDArray[np.float32], is_train: NDArray[np.bool_]) 
     """Measure mean and standard deviation of one session's training trials.
 
     Args:
-        betas: Percent signal change, float32 (n_trials, n_voxels).
+        betas: In the unit of the source, float32 (n_trials, n_voxels).
         is_train: Trials whose picture is in the train split, (n_trials,) bool.
 
     Returns:
@@ -49,11 +49,25 @@ def session_statistics(betas: NDArray[np.float32], is_train: NDArray[np.bool_]) 
     return SessionStatistics(mean.astype(np.float32), std.astype(np.float32), bad, fitted_on, transductive)
 
 
+def no_statistics(betas: NDArray[np.float32]) -> SessionStatistics:
+    """Stand in for T0 where betas come normalised: mean 0, deviation 1, fitted on nothing.
+
+    Args:
+        betas: float32 (n_trials, n_voxels).
+
+    Returns:
+        Statistics that change nothing but voxels that are constant or not finite.
+    """
+    bad = ~np.isfinite(betas).all(axis=0) | (betas.max(axis=0) == betas.min(axis=0))
+    zero, one = np.zeros(betas.shape[1], dtype=np.float32), np.ones(betas.shape[1], dtype=np.float32)
+    return SessionStatistics(zero, np.where(bad, zero, one), bad, np.zeros(len(betas), dtype=bool), False)
+
+
 def apply_t0(betas: NDArray[np.float32], statistics: SessionStatistics) -> NDArray[np.float32]:
     """Standardise one session.
 
     Args:
-        betas: Percent signal change, float32 (n_trials, n_voxels).
+        betas: In the unit of the source, float32 (n_trials, n_voxels).
         statistics: Of the same session.
 
     Returns:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.manifest import Manifest, run_lock
 from fmri_lightning.records import TrialTable
 
-SOURCES = ("nsd",)
+if TYPE_CHECKING:
+    from fmri_lightning.index.subject_index import SubjectIndex
+
+SOURCES = ("nsd", "mindeye2", "arrays")
 
 
 def index(
@@ -17,56 +21,77 @@ def index(
     subject: str = "subj01",
     sessions: str = "all",
     out: Path = Path("outputs/nsd_index"),
+    split_file: Path | None = None,
+    normalised: bool = False,
     overwrite: bool = False,
 ) -> None:
     """List a subject's trials: which picture each one showed, and which split the picture is in.
 
     Args:
-        root: Folder that contains nsddata, nsddata_betas and nsddata_stimuli.
-        source: Where the data come from: nsd.
+        root: Folder of the data: the one that contains nsddata, nsddata_betas and nsddata_stimuli (nsd), that of
+            MindEye2's files (mindeye2), or one of your own (arrays).
+        source: Where the data come from: nsd, mindeye2 or arrays. fmri_lightning/index/README.md describes each.
         subject: Subject, for instance subj01.
         sessions: all, first37 (the sessions behind the 982 test pictures of older papers), or a number.
         out: Folder of the indices; a subject gets subject=NAME/index.parquet.
+        split_file: For arrays: a table (tab-separated) with the columns stimulus and split.
+        normalised: For arrays: the betas come z-scored or averaged, so that betas skips T0 and records so.
         overwrite: Replace an index that differs from the one to be written.
 
     Raises:
-        UsageError: If the source or the sessions are unknown.
+        UsageError: If the source or the sessions are unknown, or a flag does not go with the source.
         BadInputError: If a file is missing or wrong, or another index is in the way.
     """
     if source not in SOURCES:
         raise UsageError(f"source {source!r} is not supported, choose {', '.join(SOURCES)}")
-    from fmri_lightning.index.build import build_trial_table
+    if source != "arrays" and (split_file is not None or normalised):
+        raise UsageError(f"--split_file and --normalised go with --source arrays, not with {source}")
+    made = _read(Path(root), source, subject, str(sessions), split_file, normalised)
+    config = {
+        "source": source,
+        "root": Path(root).as_posix(),
+        "sessions": str(sessions),
+        "n_catalogue": made.n_catalogue,
+        "simulated": (Path(root) / "SIMULATED.json").is_file(),
+        **made.facts,
+    }
+    _write(subject, Path(out), overwrite, made, config)
 
-    table, inputs = build_trial_table(Path(root), subject, str(sessions))
-    _write(Path(root), subject, str(sessions), Path(out), overwrite, table, inputs)
+
+def _read(
+    root: Path, source: str, subject: str, sessions: str, split_file: Path | None, normalised: bool
+) -> SubjectIndex:
+    if source == "nsd":
+        from fmri_lightning.index.nsd_trials import index_nsd
+
+        return index_nsd(root, subject, sessions)
+    if source == "mindeye2":
+        from fmri_lightning.index.mindeye_trials import index_mindeye
+
+        return index_mindeye(root, subject, sessions)
+    from fmri_lightning.index.arrays import index_arrays
+
+    return index_arrays(root, subject, sessions, split_file, normalised)
 
 
-def _write(
-    root: Path, subject: str, sessions: str, out: Path, overwrite: bool, table: TrialTable, inputs: dict[str, str]
-) -> None:
+def _write(subject: str, out: Path, overwrite: bool, made: SubjectIndex, config: dict[str, Any]) -> None:
     from fmri_lightning.index.table import subject_folder, table_hash, write_index
 
     folder = subject_folder(out, subject)
     if not overwrite:
-        _refuse_other(folder, table_hash(table))
+        _refuse_other(folder, table_hash(made.table), made.facts)
     with run_lock(folder):
-        config = {
-            "source": "nsd",
-            "root": root.as_posix(),
-            "sessions": sessions,
-            "simulated": (root / "SIMULATED.json").is_file(),
-        }
-        manifest = write_index(out, subject, table, inputs, config)
-    _say(folder, manifest, table)
+        manifest = write_index(out, subject, made.table, made.inputs, config)
+    _say(folder, manifest, made.table)
 
 
-def _refuse_other(folder: Path, new_hash: str) -> None:
+def _refuse_other(folder: Path, new_hash: str, facts: dict[str, Any]) -> None:
     from fmri_lightning.manifest import read_manifest
 
     if not (folder / "manifest.json").is_file():
         return
     old = read_manifest(folder, "index")
-    if old.content_hash != new_hash:
+    if old.content_hash != new_hash or any(old.config.get(name) != fact for name, fact in facts.items()):
         raise BadInputError(
             f"{folder} holds another index (root {old.config.get('root')}, sessions {old.config.get('sessions')}); "
             "choose another --out, or replace it with --overwrite"
@@ -80,5 +105,7 @@ def _say(folder: Path, manifest: Manifest, table: TrialTable) -> None:
     )
     print(folder / "index.parquet")
     print(f"{manifest.config['subject']}: {manifest.config['n_sessions']} sessions, {len(table)} trials; {counts}")
+    if "test_set" in manifest.config:
+        print(f"test set: {manifest.config['test_set']}")
     if manifest.config["simulated"]:
         print("The betas under this root are simulated.")

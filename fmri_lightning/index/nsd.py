@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fmri_lightning.errors import BadInputError
+from fmri_lightning.index.delimited import read_columns
 
 EXPDESIGN = "nsddata/experiments/nsd/nsd_expdesign.mat"
 STIM_INFO = "nsddata/experiments/nsd/nsd_stim_info_merged.csv"
+ORIGIN = "the NSD download"
 N_SUBJECTS = 8
 
 
@@ -110,7 +111,7 @@ def read_responses(root: Path, subject: str) -> Responses:
     """
     path = root / responses_file(subject)
     wanted = ("SUBJECT", "SESSION", "RUN", "TRIAL", "73KID", "10KID")
-    columns = _read_table(path, wanted, delimiter="\t")
+    columns = read_columns(path, wanted, "\t", ORIGIN)
     try:
         numbers = {name: np.array([int(float(text)) for text in columns[name]], dtype=np.int64) for name in wanted}
     except ValueError as error:
@@ -158,7 +159,7 @@ def read_design(root: Path) -> Design:
 
     path = root / EXPDESIGN
     if not path.is_file():
-        raise BadInputError(f"{path} is missing; it comes with the NSD download")
+        raise BadInputError(f"{path} is missing; it comes with {ORIGIN}")
     try:
         arrays: dict[str, Any] = loadmat(path)
         design = Design(
@@ -208,7 +209,7 @@ def read_stimulus_info(root: Path, subject_number: int) -> StimulusInfo:
     """
     path = root / STIM_INFO
     repeats = tuple(f"subject{subject_number}_rep{k}" for k in range(3))
-    columns = _read_table(path, ("cocoId", "cocoSplit", "nsdId", "shared1000", *repeats), delimiter=",")
+    columns = read_columns(path, ("cocoId", "cocoSplit", "nsdId", "shared1000", *repeats), ",", ORIGIN)
     try:
         nsd_id = np.array(columns["nsdId"], dtype=np.int64)
         info = StimulusInfo(
@@ -222,26 +223,3 @@ def read_stimulus_info(root: Path, subject_number: int) -> StimulusInfo:
     if np.any(nsd_id != np.arange(len(nsd_id))):
         raise BadInputError(f"{path}: nsdId is not the row number counted from 0; the file is not NSD's catalogue")
     return info
-
-
-def _read_table(path: Path, wanted: tuple[str, ...], delimiter: str) -> dict[str, list[str]]:
-    """Read some columns of a delimited text file as text."""
-    if not path.is_file():
-        raise BadInputError(f"{path} is missing; it comes with the NSD download")
-    try:
-        with open(path, newline="", encoding="utf-8") as handle:
-            rows = csv.reader(handle, delimiter=delimiter)
-            header = next(rows, [])
-            missing = [name for name in wanted if name not in header]
-            if missing:
-                raise BadInputError(f"{path} has no column {', '.join(missing)}; it is not the file NSD publishes")
-            places = [header.index(name) for name in wanted]
-            body = [row for row in rows if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInputError(f"{path} cannot be read: {error}") from error
-    short = next((i for i, row in enumerate(body) if len(row) != len(header)), None)
-    if short is not None:
-        raise BadInputError(f"{path}: line {short + 2} has {len(body[short])} of {len(header)} fields; cut off?")
-    if not body:
-        raise BadInputError(f"{path} has a header and no rows; download it again")
-    return {name: [row[place] for row in body] for name, place in zip(wanted, places, strict=True)}

@@ -12,6 +12,8 @@ from fmri_lightning.manifest import content_hash
 
 SPLITS = ("train", "val", "test")
 VAL_ONE_IN = 10
+NOT_COMPARABLE = "a hashed tenth, not comparable with published numbers"
+"""What a test set is called that nobody else has."""
 
 
 def is_validation(nsd_id: int) -> bool:
@@ -25,15 +27,31 @@ def is_validation(nsd_id: int) -> bool:
     Returns:
         True for one picture in ten.
     """
-    return int.from_bytes(blake2b(str(int(nsd_id)).encode(), digest_size=8).digest(), "big") % VAL_ONE_IN == 0
+    return _tenth(nsd_id) == 0
 
 
-def assign_split(nsd_id: NDArray[np.integer], shared1000: NDArray[np.bool_]) -> NDArray[np.str_]:
+def is_hashed_test(nsd_id: int) -> bool:
+    """Say whether a picture belongs to the test tenth of an experiment without shared pictures or published split.
+
+    Args:
+        nsd_id: 0-based picture id.
+
+    Returns:
+        True for one picture in ten, none of them a validation picture.
+    """
+    return _tenth(nsd_id) == 1
+
+
+def _tenth(nsd_id: int) -> int:
+    return int.from_bytes(blake2b(str(int(nsd_id)).encode(), digest_size=8).digest(), "big") % VAL_ONE_IN
+
+
+def assign_split(nsd_id: NDArray[np.integer], is_test: NDArray[np.bool_]) -> NDArray[np.str_]:
     """Assign each trial to the split of its picture.
 
     Args:
         nsd_id: 0-based picture id per trial, (n,).
-        shared1000: Whether the picture was shown to all subjects, (n,).
+        is_test: Whether the picture is a test picture: in NSD, whether it was shown to all subjects, (n,).
 
     Returns:
         "train", "val" or "test" per trial, (n,) str.
@@ -43,13 +61,27 @@ def assign_split(nsd_id: NDArray[np.integer], shared1000: NDArray[np.bool_]) -> 
     """
     unique, inverse = np.unique(nsd_id, return_inverse=True)
     of_unique = np.array(["val" if is_validation(i) else "train" for i in unique])
-    split = np.where(shared1000, "test", of_unique[inverse])
+    split = np.where(is_test, "test", of_unique[inverse])
+    require_all_splits(nsd_id, split)
+    return split
+
+
+def require_all_splits(nsd_id: NDArray[np.integer], split: NDArray[np.str_]) -> None:
+    """Refuse a table in which a split has no trial.
+
+    Args:
+        nsd_id: 0-based picture id per trial, (n,).
+        split: "train", "val" or "test" per trial, (n,).
+
+    Raises:
+        BadInputError: If a split is empty.
+    """
     for name in SPLITS:
         if not np.any(split == name):
             raise BadInputError(
-                f"the {name} split is empty: {len(unique)} pictures in {len(nsd_id)} trials; index more sessions"
+                f"the {name} split is empty: {len(np.unique(nsd_id))} pictures in {len(nsd_id)} trials; index more "
+                "sessions"
             )
-    return split
 
 
 def split_hash(nsd_id: NDArray[np.integer], split: NDArray[np.str_]) -> str:

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from fmri_lightning.betas import build
+from fmri_lightning.betas import sessions
 from fmri_lightning.betas.command import betas
 from fmri_lightning.betas.fit import PreprocessConfig, fit_preprocess
 from fmri_lightning.betas.leaks import check_leaks, check_preprocess, check_t0
@@ -37,7 +37,7 @@ def test_one_foreign_trial_in_t0_is_named_though_no_record_knows_it(larger, tmp_
         return dataclasses.replace(session_statistics(raw, foreign), fitted_on=is_train)
 
     calls = []
-    monkeypatch.setattr(build, "session_statistics", leaky)
+    monkeypatch.setattr(sessions, "session_statistics", leaky)
     betas(tree.root, index=index_root, out=tmp_path / "b", preproc_out=tmp_path / "p", dtype=dtype)
     store = BetaStore.open(tmp_path / "b" / "subj01")
     named = re.escape(f"the mean of session 2 is not that of its train trials; it saw 1 trials outside train: {leaked}")

@@ -3,13 +3,14 @@ import nibabel
 import numpy as np
 import pytest
 
-from fmri_lightning.betas import build, store
+from fmri_lightning.betas import build, nsd_volumes, partial, store
 from fmri_lightning.betas.command import betas
 from fmri_lightning.betas.store import BetaStore
-from fmri_lightning.errors import BadInputError, ResourceError
+from fmri_lightning.errors import BadInputError, ResourceError, UsageError
 from fmri_lightning.index.command import index
 from fmri_lightning.index.split import is_validation
 from fmri_lightning.index.table import index_manifest, read_index
+from fmri_lightning.manifest import read_json
 from tests.index.tiny_nsd import B3, write_tiny_nsd
 
 FILES = ("betas.npy", "t0.npz", "voxels.parquet")
@@ -97,9 +98,10 @@ def test_manifest_names_index_split_and_every_session_file(tiny, tiny_index, tmp
     manifest = index_manifest(tiny_index, "subj01")
     assert made.manifest.inputs["index"] == manifest.content_hash
     assert made.manifest.inputs["split"] == manifest.config["split_hash"]
-    assert {"betas_session01.hdf5", "betas_session02.hdf5"} < set(made.manifest.inputs)
+    folder = f"nsddata_betas/ppdata/subj01/func1pt8mm/{B3}"
+    assert {f"{folder}/betas_session01.hdf5", f"{folder}/betas_session02.hdf5"} < set(made.manifest.inputs)
     assert made.manifest.config["volume_shape"] == [6, 8, 5]
-    assert sorted(p.name for p in made.folder.iterdir()) == sorted([*FILES, "manifest.json"])
+    assert sorted(p.name for p in made.folder.iterdir()) == sorted([*FILES, "run.json", "manifest.json"])
 
 
 def test_an_index_of_fewer_sessions_gives_the_first_rows(tiny, tiny_index, tmp_path):
@@ -112,6 +114,11 @@ def test_half_precision_rounds_and_nothing_else(tiny, tiny_index, tmp_path):
     half, full = make(tiny, tiny_index, tmp_path / "a", dtype="float16"), make(tiny, tiny_index, tmp_path / "b")
     assert half.betas.dtype == np.float16
     assert np.array_equal(half.betas, full.betas.astype(np.float16))
+    error = half.betas.astype(float) - full.betas
+    facts = half.manifest.config
+    assert facts["rounding_rms_sd"] == pytest.approx(np.sqrt(np.square(error).mean()), rel=1e-6)
+    assert facts["rounding_max_sd"] == pytest.approx(np.abs(error).max(), rel=1e-6)
+    assert full.manifest.config["rounding_rms_sd"] == full.manifest.config["rounding_max_sd"] == 0
 
 
 class Stopped(BaseException):
@@ -123,8 +130,8 @@ def test_a_run_stopped_anywhere_resumes_to_the_same_bytes(tiny, tiny_index, tmp_
     whole = make(tiny, tiny_index, tmp_path / "whole")
     point, after = where.split()
     target = {
-        "reading": (build, "read_voxels"),
-        "rows": (store, "write_npz"),  # rows are on disk, their record is not
+        "reading": (nsd_volumes, "read_voxels"),
+        "rows": (partial, "write_npz"),  # rows are on disk, their record is not
         "finish": (build, "write_npz" if after == "0" else "_write_voxels"),
         "last": (build, "write_manifest"),
     }[point]
@@ -144,16 +151,16 @@ def test_a_run_stopped_anywhere_resumes_to_the_same_bytes(tiny, tiny_index, tmp_
         BetaStore.open(folder)
     monkeypatch.setattr(*target, real)
     read = []
-    monkeypatch.setattr(build, "read_voxels", lambda path, ijk: read.append(path) or reader_read(path, ijk))
+    monkeypatch.setattr(nsd_volumes, "read_voxels", lambda path, ijk: read.append(path) or reader_read(path, ijk))
     resumed = make(tiny, tiny_index, tmp_path / "cut")
     assert bytes_of(folder) == bytes_of(whole.folder)
     assert resumed.manifest.content_hash == whole.manifest.content_hash
-    assert sorted(p.name for p in folder.iterdir()) == sorted([*FILES, "manifest.json"])
+    assert sorted(p.name for p in folder.iterdir()) == sorted([*FILES, "run.json", "manifest.json"])
     # Only what had no record was read again; after the last move nothing is left to go on from.
     assert len(read) == {"reading 0": 2, "reading 1": 1, "rows 0": 2, "rows 1": 1, "last move": 2}.get(where, 0)
 
 
-reader_read = build.read_voxels
+reader_read = nsd_volumes.read_voxels
 
 
 def test_a_partial_run_of_other_inputs_is_not_continued(own_tree, tmp_path, monkeypatch):
@@ -172,7 +179,7 @@ def test_a_partial_run_of_other_inputs_is_not_continued(own_tree, tmp_path, monk
 def test_running_again_reads_nothing_and_changes_nothing(tiny, tiny_index, tmp_path, monkeypatch, capsys):
     made = make(tiny, tiny_index, tmp_path)
     before, stamp = bytes_of(made.folder), (made.folder / "manifest.json").read_bytes()
-    monkeypatch.setattr(build, "read_voxels", None)
+    monkeypatch.setattr(nsd_volumes, "read_voxels", None)
     again = make(tiny, tiny_index, tmp_path)
     assert (bytes_of(again.folder), (made.folder / "manifest.json").read_bytes()) == (before, stamp)
     assert "unchanged" in capsys.readouterr().out
@@ -257,9 +264,72 @@ def test_missing_and_damaged_session_files_are_named(own_tree, tmp_path):
     with h5py.File(path, "w") as handle:
         handle["betas"] = np.zeros((24, 6, 8, 5), dtype=np.int16)
     refused(tree, index_root, tmp_path, r"volumes of \(5, 8, 6\), the region is \(6, 8, 5\)")
+    path.unlink()
+    path.mkdir()
+    refused(tree, index_root, tmp_path, r"betas_session02\.hdf5 is a folder, not a file")
+
+
+def test_a_damaged_session_never_poisons_finished_ones(own_tree, tmp_path, monkeypatch):
+    tree, index_root = own_tree
+    whole = make(tree, index_root, tmp_path / "whole")
+    path = tree.root / f"nsddata_betas/ppdata/subj01/func1pt8mm/{B3}/betas_session01.hdf5"
+    original = path.read_bytes()
+    path.unlink()
     with h5py.File(path, "w") as handle:
         handle["betas"] = np.ones((24, 5, 8, 6), dtype=np.int16)
-    refused(tree, index_root, tmp_path, r"betas_session02\.hdf5: 1\d\d of 1\d\d voxels of the mask are constant or NaN")
+    message = r"betas_session01\.hdf5: 1\d\d of 1\d\d voxels .* constant or NaN.*; 1 finished sessions are kept"
+    with pytest.raises(BadInputError, match=message):
+        make(tree, index_root, tmp_path / "cut")
+    folder = tmp_path / "cut" / "betas" / "subj01"
+    assert [p.name for p in folder.iterdir()] == [".building"]
+    path.write_bytes(original)
+    read = []
+    monkeypatch.setattr(nsd_volumes, "read_voxels", lambda path, ijk: read.append(path.name) or reader_read(path, ijk))
+    make(tree, index_root, tmp_path / "cut")
+    assert read == ["betas_session01.hdf5"]
+    assert bytes_of(folder) == bytes_of(whole.folder)
+    kept = {s["session"]: s["kept_from_an_earlier_run"] for s in read_json(folder / "run.json")["sessions"]}
+    assert kept == {1: False, 2: True}
+
+
+def test_when_every_session_is_damaged_nothing_is_left(own_tree, tmp_path):
+    tree, index_root = own_tree
+    for session in (1, 2):
+        path = tree.root / f"nsddata_betas/ppdata/subj01/func1pt8mm/{B3}/betas_session{session:02d}.hdf5"
+        path.unlink()
+        with h5py.File(path, "w") as handle:
+            handle["betas"] = np.ones((24, 5, 8, 6), dtype=np.int16)
+    refused(tree, index_root, tmp_path, "voxels of the mask are constant or NaN")
+
+
+def test_any_number_of_jobs_gives_the_same_bytes(tiny, tiny_index, tmp_path, capsys):
+    one = make(tiny, tiny_index, tmp_path / "one")
+    two = make(tiny, tiny_index, tmp_path / "two", jobs=2)
+    assert bytes_of(one.folder) == bytes_of(two.folder)
+    assert one.manifest.config == two.manifest.config
+    assert read_json(two.folder / "run.json")["jobs"] == 2
+    lines = capsys.readouterr().out
+    assert lines.count("session 01: 0.0 MB of betas_session01.hdf5 in ") == 2
+    with pytest.raises(UsageError, match="--jobs is at least 1, not 0"):
+        make(tiny, tiny_index, tmp_path / "none", jobs=0)
+
+
+def test_a_damaged_session_in_another_process_is_named(own_tree, tmp_path):
+    tree, index_root = own_tree
+    path = tree.root / f"nsddata_betas/ppdata/subj01/func1pt8mm/{B3}/betas_session02.hdf5"
+    path.unlink()
+    with h5py.File(path, "w") as handle:
+        handle["betas"] = np.ones((24, 5, 8, 6), dtype=np.int16)
+    with pytest.raises(BadInputError, match=r"betas_session02.*1 finished sessions are kept"):
+        make(tree, index_root, tmp_path, jobs=2)
+
+
+def test_bytes_and_seconds_of_every_session_are_kept(tiny, tiny_index, tmp_path):
+    made = make(tiny, tiny_index, tmp_path)
+    sessions = read_json(made.folder / "run.json")["sessions"]
+    assert [s["session"] for s in sessions] == [1, 2]
+    assert {s["bytes_read"] for s in sessions} == {made.betas.shape[1] * (24 * 2 + 65)}
+    assert all(s["read_s"] > 0 for s in sessions)
 
 
 @pytest.mark.parametrize("name", ["roi/prf-visualrois", "ncsnr"])
@@ -293,7 +363,8 @@ def test_nan_betas_are_flagged_when_few_and_refused_when_many(own_tree, tmp_path
     assert np.isfinite(made.betas).all()
     values[:, :2] = np.nan
     nibabel.save(nibabel.Nifti1Image(values.transpose(), np.eye(4)), folder / "betas_session02.nii.gz")
-    refused(tree, index_root, tmp_path, "voxels of the mask are constant or NaN")
+    with pytest.raises(BadInputError, match=r"betas_session02\.nii\.gz: .* voxels of the mask are constant or NaN"):
+        make(tree, index_root, tmp_path / "many")
 
 
 def test_a_session_without_train_trials_is_stamped(own_tree, tmp_path, monkeypatch):
@@ -313,7 +384,7 @@ def test_a_session_without_train_trials_is_stamped(own_tree, tmp_path, monkeypat
 def test_a_full_disk_is_refused_before_reading(own_tree, tmp_path, monkeypatch):
     free = type("Usage", (), {"free": 100})()
     monkeypatch.setattr(build.shutil, "disk_usage", lambda path: free)
-    monkeypatch.setattr(build, "read_voxels", None)
+    monkeypatch.setattr(nsd_volumes, "read_voxels", None)
     refused(*own_tree, tmp_path, "GB free, the betas need", error=ResourceError)
 
 

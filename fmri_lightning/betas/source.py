@@ -1,0 +1,49 @@
+"""What every source of betas offers to the store."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class BetaSource(ABC):
+    """Betas of one subject, read session by session; plain data, so that other processes can read too.
+
+    Attributes:
+        unit: What the numbers are, for instance "percent signal change".
+        ijk: Voxel positions (x, y, z) counted from 0, int32 (n_voxels, 3); -1 where the source has none.
+        voxel_columns: Further columns of voxels.parquet: ncsnr_published, and "roi.NAME" per region.
+        files: File that holds each 1-based session.
+        facts: Settings and shapes for the manifest; they take part in its fingerprint.
+    """
+
+    unit: ClassVar[str]
+    ijk: NDArray[np.int32]
+    voxel_columns: dict[str, NDArray[Any]]
+    files: dict[int, Path]
+    facts: dict[str, Any]
+
+    @abstractmethod
+    def read(self, session: int, rows: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Read the kept voxels in some trials of a session.
+
+        Args:
+            session: 1-based.
+            rows: ``beta_index`` of the trials, (n,).
+
+        Returns:
+            float32 (n, n_voxels).
+
+        Raises:
+            BadInputError: If the file is damaged.
+        """
+
+    @abstractmethod
+    def bytes_of(self, session: int) -> int:
+        """Say how many bytes of its file a session costs."""

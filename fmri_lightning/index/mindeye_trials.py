@@ -1,0 +1,87 @@
+"""One subject of MindEye2's files as a trial table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from fmri_lightning.index.mindeye import (
+    GLOBAL_TRIAL,
+    INDICES,
+    RUN,
+    SESSION,
+    SHARED,
+    TRIAL,
+    MindEyeTables,
+    betas_file,
+    read_mindeye_tables,
+)
+from fmri_lightning.index.mindeye_checks import MINDEYE_TABLE_CHECKS
+from fmri_lightning.index.repeats import count_repeats, number_test_items
+from fmri_lightning.index.split import assign_split
+from fmri_lightning.index.subject_index import SubjectIndex, sessions_to_keep
+from fmri_lightning.manifest import content_hash, file_fingerprint
+from fmri_lightning.records import TrialTable
+
+
+def index_mindeye(root: Path, subject: str, sessions: str = "all") -> SubjectIndex:
+    """Read one subject of MindEye2's files.
+
+    The files do not say which COCO picture an nsd_id is: coco_id is -1 and coco_split empty.
+
+    Args:
+        root: Folder of the dataset.
+        subject: For instance "subj01".
+        sessions: "all", "first37", or the number of first sessions to keep.
+
+    Returns:
+        The trials in chronological order and what they were read from.
+
+    Raises:
+        UsageError: If ``sessions`` is none of these.
+        BadInputError: If a file is missing, files contradict each other, or a split is empty.
+    """
+    tables = read_mindeye_tables(root, subject)
+    for check in MINDEYE_TABLE_CHECKS.values():
+        check(tables)
+    inputs = {name: str(file_fingerprint(root / name)["head_tail_sha256"]) for name in (INDICES, SHARED)}
+    return SubjectIndex(
+        table=_trial_table(tables, sessions),
+        inputs={**inputs, "behav": content_hash(tables.behav)},
+        n_catalogue=len(tables.shared1000),
+    )
+
+
+def _trial_table(tables: MindEyeTables, sessions: str) -> TrialTable:
+    row_of_trial = np.argsort(tables.column(GLOBAL_TRIAL), kind="stable")
+    session = tables.column(SESSION)[row_of_trial]
+    keep = np.flatnonzero(sessions_to_keep(sessions, session, tables.subject))
+    session, rows = session[keep], row_of_trial[keep]
+    global_trial = tables.column(GLOBAL_TRIAL)[rows]
+    nsd_id = tables.nsd_id[global_trial]
+    repeat, n_repeats = count_repeats(nsd_id, global_trial)
+    shared = tables.shared1000[nsd_id]
+    split = assign_split(nsd_id, shared)
+    _, first, counts = np.unique(session, return_index=True, return_counts=True)
+    shared_ids = np.flatnonzero(tables.shared1000)
+    average, single = number_test_items(nsd_id, repeat, split == "test", shared_ids, tables.planned_repeats)
+    return TrialTable(
+        subject=np.full(len(rows), tables.subject),
+        session=session.astype(np.int16),
+        run=tables.column(RUN)[rows].astype(np.int16),
+        trial_in_run=tables.column(TRIAL)[rows].astype(np.int16),
+        trial_in_session=(np.arange(len(rows)) - np.repeat(first, counts)).astype(np.int16),
+        global_trial=global_trial.astype(np.int32),
+        nsd_id=nsd_id.astype(np.int32),
+        coco_id=np.full(len(rows), -1, dtype=np.int32),
+        coco_split=np.full(len(rows), ""),
+        shared1000=shared,
+        repeat=repeat.astype(np.int8),
+        n_repeats=n_repeats.astype(np.int8),
+        beta_path=np.full(len(rows), betas_file(tables.subject)),
+        beta_index=global_trial.astype(np.int32),
+        split=split,
+        trial_id_average=average,
+        trial_id_single=single,
+    )
