@@ -1,1 +1,1 @@
-"""A simulated experiment in NSD's own file layout: rendered scenes, simulated voxels, writer."""
+"""A simulated experiment in the file layouts of NSD and of MindEye2: rendered scenes, simulated voxels, writers."""

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import gzip
 import io
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import nibabel as nib
@@ -18,7 +22,9 @@ from scipy.io import savemat
 
 from fmri_lightning.simulate.experiment import Experiment
 from fmri_lightning.simulate.geometry import ROI_NAMES, Brain, Shape
-from fmri_lightning.simulate.recipe import BETAS_PER_PSC
+from fmri_lightning.simulate.pictures import Pictures
+from fmri_lightning.simulate.subject import Scanning, Subject
+from fmri_lightning.simulate.tables import write_responses, write_stim_info
 
 SPACE = "func1pt8mm"
 BETAS_VERSION = "betas_fithrf_GLMdenoise_RR"
@@ -26,6 +32,59 @@ VOXEL_MM = 1.8
 EXPDESIGN = Path("nsddata/experiments/nsd/nsd_expdesign.mat")
 STIM_INFO = Path("nsddata/experiments/nsd/nsd_stim_info_merged.csv")
 STIMULI = Path("nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5")
+
+
+@dataclass(frozen=True)
+class NsdTree:
+    """Writer of a whole tree.
+
+    Attributes:
+        root: Root of the tree.
+        experiment: The design.
+        seed: Seed of the simulation.
+        nifti_sessions: 1-based sessions whose betas are written as NIfTI too.
+    """
+
+    root: Path
+    experiment: Experiment
+    seed: int
+    nifti_sessions: frozenset[int]
+
+    def write_design(self) -> None:
+        """Write the design and the table of pictures."""
+        write_expdesign(self.root / EXPDESIGN, self.experiment)
+        write_stim_info(self.root / STIM_INFO, self.experiment, self.seed)
+
+    @contextmanager
+    def open_pictures(self, size_px: int) -> Iterator[Callable[[int, Pictures], None]]:
+        """Open nsd_stimuli.hdf5; what is yielded takes the first row and uint8 (n, side, side, 3)."""
+        with create_stimuli(self.root / STIMULI, self.experiment.n_catalogue, size_px) as file:
+
+            def write(start: int, pictures: Pictures) -> None:
+                file["imgBrick"][start : start + len(pictures)] = pictures
+
+            yield write
+
+    def write_subject(self, subject: Subject, sessions: Callable[[range], Iterable[int]] = iter) -> dict[str, Any]:
+        """Write all files of a subject.
+
+        Args:
+            subject: The subject.
+            sessions: Wraps the loop over sessions, for progress.
+
+        Returns:
+            Facts for SIMULATED.json.
+        """
+        folder = self.root / betas_folder(subject.number)
+        scanning = Scanning(subject, self.experiment, self.seed)
+        for session, stored in scanning.run(sessions):
+            write_betas(folder, session, stored, subject.brain, session in self.nifti_sessions)
+        ncsnr = scanning.ncsnr()
+        write_ncsnr(folder, subject.brain, ncsnr)
+        write_regions(self.root, subject.number, subject.brain)
+        write_responses(self.root / responses_file(subject.number), self.experiment, subject.number, self.seed)
+        write_truth(self.root, subject)
+        return subject.facts(scanning.n_sessions, ncsnr)
 
 
 def betas_folder(subject: int) -> Path:
@@ -53,11 +112,6 @@ def affine(shape: Shape) -> npt.NDArray[np.float64]:
     matrix = np.diag([VOXEL_MM, VOXEL_MM, VOXEL_MM, 1.0])
     matrix[:3, 3] = -((1 + np.array(shape)) / 2 - 1) * VOXEL_MM
     return matrix
-
-
-def to_int16(psc: npt.NDArray[np.floating]) -> npt.NDArray[np.int16]:
-    """Return betas as stored: percent signal change times 300, rounded, clipped to int16."""
-    return np.clip(np.round(psc * BETAS_PER_PSC), -32768, 32767).astype("<i2")
 
 
 def write_nifti(path: Path, volume: npt.NDArray[np.generic], level: int = 6) -> None:
@@ -148,3 +202,12 @@ def create_stimuli(path: Path, n_pictures: int, size_px: int) -> h5py.File:
     file = h5py.File(path, "w")
     file.create_dataset("imgBrick", (n_pictures, size_px, size_px, 3), "u1")
     return file
+
+
+def write_truth(root: Path, subject: Subject) -> None:
+    """Keep what a real brain never tells: planted reliability and tuning class of each voxel."""
+    folder = root / "simulated_truth" / f"subj{subject.number:02d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "ijk.npy", subject.brain.ijk.astype(np.int16))
+    np.save(folder / "ncsnr.npy", subject.ncsnr.astype(np.float32))
+    np.save(folder / "semantic_share.npy", subject.brain.semantic.astype(np.float32))

@@ -1,10 +1,9 @@
-"""One simulated subject: sessions of betas, and the reliability map that NSD publishes with them."""
+"""One simulated subject: sessions of betas, and the reliability that NSD estimates from them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,17 +12,8 @@ import numpy.typing as npt
 from fmri_lightning.simulate.experiment import Experiment
 from fmri_lightning.simulate.geometry import Brain, make_brain
 from fmri_lightning.simulate.noise import NoiseModel, make_noise_model
-from fmri_lightning.simulate.nsd_tree import (
-    betas_folder,
-    responses_file,
-    to_int16,
-    write_betas,
-    write_ncsnr,
-    write_regions,
-)
 from fmri_lightning.simulate.pictures import Meaning
-from fmri_lightning.simulate.recipe import RECIPE
-from fmri_lightning.simulate.tables import write_responses
+from fmri_lightning.simulate.recipe import BETAS_PER_PSC, RECIPE
 from fmri_lightning.simulate.voxels import draw_ncsnr, voxel_signals
 
 FloatArray = npt.NDArray[np.float32]
@@ -74,6 +64,33 @@ class Subject:
         psc[:, self.constant] = 0.0
         return to_int16(psc)
 
+    def facts(self, n_sessions: int, ncsnr: npt.NDArray[np.float64]) -> dict[str, Any]:
+        """Return shape, counts, edge cases and medians of the reliability, for SIMULATED.json.
+
+        Args:
+            n_sessions: Sessions that were run.
+            ncsnr: float64 (V,), estimated sigma_signal / sigma_noise.
+        """
+        brain, visual = self.brain, self.brain.nsdgeneral
+        return {
+            "shape": list(brain.shape),
+            "brainmask_voxels": len(brain.ijk),
+            "nsdgeneral_voxels": int(visual.sum()),
+            "sessions": n_sessions,
+            "clipped_voxel_ijk": brain.ijk[self.clipped].tolist(),
+            "constant_voxel_ijk": brain.ijk[self.constant].tolist(),
+            "noise_shares_nsdgeneral": {
+                name: round(float(share[visual].mean()), 4) for name, share in self.noise.shares.items()
+            },
+            "ncsnr_median_planted": round(float(np.median(self.ncsnr[visual])), 4),
+            "ncsnr_median_estimated": round(float(np.median(ncsnr[visual])), 4),
+        }
+
+
+def to_int16(psc: npt.NDArray[np.floating]) -> npt.NDArray[np.int16]:
+    """Return betas as NSD stores them: percent signal change times 300, rounded, clipped to int16."""
+    return np.clip(np.round(psc * BETAS_PER_PSC), -32768, 32767).astype("<i2")
+
 
 def make_subject(number: int, nsdgeneral_voxels: int, maps: FloatArray, meaning: Meaning, seed: int) -> Subject:
     """Draw a subject.
@@ -100,65 +117,45 @@ def make_subject(number: int, nsdgeneral_voxels: int, maps: FloatArray, meaning:
     return Subject(number, brain, signals, ncsnr, total_sd, noise, clipped, constant)
 
 
-def write_subject(
-    root: Path,
-    subject: Subject,
-    experiment: Experiment,
-    seed: int,
-    nifti_sessions: frozenset[int],
-    sessions: Callable[[range], Iterable[int]] = iter,
-) -> dict[str, Any]:
-    """Write all files of a subject below the root of an NSD tree.
+class Scanning:
+    """All sessions that a subject ran, measured one after the other, and the reliability they add up to.
+
+    Attributes:
+        n_sessions: Sessions that were run.
+        n_trials: Trials that were run.
 
     Args:
-        root: Root of the tree.
         subject: The subject.
         experiment: The design.
         seed: Seed of the simulation.
-        nifti_sessions: 1-based sessions whose betas are written as NIfTI too.
-        sessions: Wraps the loop over sessions, for progress.
-
-    Returns:
-        Facts for SIMULATED.json: shape, counts, edge cases, medians of the reliability.
     """
-    brain = subject.brain
-    folder = root / betas_folder(subject.number)
-    length, n_run = experiment.trials_per_session, experiment.sessions_run(subject.number)
-    order = experiment.masterordering - 1
-    estimate = NcsnrEstimate(order[: n_run * length], experiment.repeats, len(brain.ijk))
-    for session in sessions(range(1, n_run + 1)):
-        shown = order[(session - 1) * length : session * length]
-        stored = subject.session(shown, np.random.default_rng([seed, subject.number, 501, session]))
-        estimate.add(shown, stored)
-        write_betas(folder, session, stored, brain, session in nifti_sessions)
-    ncsnr = estimate.result()
-    write_ncsnr(folder, brain, ncsnr)
-    write_regions(root, subject.number, brain)
-    write_responses(root / responses_file(subject.number), experiment, subject.number, seed)
-    _write_truth(root, subject)
-    visual = brain.nsdgeneral
-    return {
-        "shape": list(brain.shape),
-        "brainmask_voxels": len(brain.ijk),
-        "nsdgeneral_voxels": int(visual.sum()),
-        "sessions": n_run,
-        "clipped_voxel_ijk": brain.ijk[subject.clipped].tolist(),
-        "constant_voxel_ijk": brain.ijk[subject.constant].tolist(),
-        "noise_shares_nsdgeneral": {
-            name: round(float(share[visual].mean()), 4) for name, share in subject.noise.shares.items()
-        },
-        "ncsnr_median_planted": round(float(np.median(subject.ncsnr[visual])), 4),
-        "ncsnr_median_estimated": round(float(np.median(ncsnr[visual])), 4),
-    }
 
+    def __init__(self, subject: Subject, experiment: Experiment, seed: int) -> None:
+        self._subject, self._seed, self._length = subject, seed, experiment.trials_per_session
+        self.n_sessions = experiment.sessions_run(subject.number)
+        self.n_trials = self.n_sessions * self._length
+        self._order = experiment.masterordering[: self.n_trials] - 1
+        self._estimate = NcsnrEstimate(self._order, experiment.repeats, len(subject.brain.ijk))
 
-def _write_truth(root: Path, subject: Subject) -> None:
-    """Keep what a real brain never tells: planted reliability and tuning class of each voxel."""
-    folder = root / "simulated_truth" / f"subj{subject.number:02d}"
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "ijk.npy", subject.brain.ijk.astype(np.int16))
-    np.save(folder / "ncsnr.npy", subject.ncsnr.astype(np.float32))
-    np.save(folder / "semantic_share.npy", subject.brain.semantic.astype(np.float32))
+    def run(self, sessions: Callable[[range], Iterable[int]] = iter) -> Iterator[tuple[int, npt.NDArray[np.int16]]]:
+        """Measure the sessions.
+
+        Args:
+            sessions: Wraps the loop over sessions, for progress.
+
+        Yields:
+            Number of the session, 1-based, and its betas int16 (T, V), percent signal change times 300.
+        """
+        for session in sessions(range(1, self.n_sessions + 1)):
+            shown = self._order[(session - 1) * self._length : session * self._length]
+            rng = np.random.default_rng([self._seed, self._subject.number, 501, session])
+            stored = self._subject.session(shown, rng)
+            self._estimate.add(shown, stored)
+            yield session, stored
+
+    def ncsnr(self) -> npt.NDArray[np.float64]:
+        """Return the estimate of sigma_signal / sigma_noise after all sessions, float64 (V,)."""
+        return self._estimate.result()
 
 
 class NcsnrEstimate:

@@ -64,10 +64,27 @@ def _planned_trials(experiment: Experiment) -> np.ndarray[tuple[int, ...], np.dt
 
 
 def write_responses(path: Path, experiment: Experiment, subject: int, seed: int) -> None:
-    """Write responses.tsv of a subject: 19 tab-separated columns, one row for each trial that was run.
+    """Write responses.tsv of a subject: 19 tab-separated columns, one row for each trial that was run."""
+    lines = ["\t".join(RESPONSE_COLUMNS)]
+    lines += ["\t".join(_cell(cell) for cell in row) for row in response_rows(experiment, subject, seed).tolist()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def response_rows(experiment: Experiment, subject: int, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Return what happened in each trial of a subject that was run.
 
     The simulated observer says "old" (button 2) to 85 % of old and 15 % of new pictures; where no answer came, the
     columns about the answer are NaN.
+
+    Args:
+        experiment: The design.
+        subject: 1-based.
+        seed: Seed of the simulation.
+
+    Returns:
+        float64 (n_trials_run, 19), the columns of :data:`RESPONSE_COLUMNS`, all numbers counted from 1 as NSD does,
+        TIME in days, RT in ms, both with the ten digits that the table keeps.
     """
     rng = np.random.default_rng([seed, subject, 401])
     length = experiment.trials_per_session
@@ -81,7 +98,7 @@ def write_responses(path: Path, experiment: Experiment, subject: int, seed: int)
     day = np.concatenate([[0], np.cumsum(rng.integers(2, 9, experiment.sessions))])
     first: dict[int, int] = {}
     last: dict[int, int] = {}
-    lines = ["\t".join(RESPONSE_COLUMNS)]
+    rows = np.empty((n_rows, len(RESPONSE_COLUMNS)))
     for row in range(n_rows):
         session, within = divmod(row, length)
         picture = int(ids[row])
@@ -90,21 +107,20 @@ def write_responses(path: Path, experiment: Experiment, subject: int, seed: int)
         button: float = 2 if says_old[row] < (0.85 if old else 0.15) else 1
         correct, correct_now = float((button == 2) == old), float((button == 2) == old_now)
         presses = (float(button == 1), float(button == 2))
-        reaction, changed = float(reaction_ms[row]), float(changes_mind[row])
+        reaction, changed = float(_cell(reaction_ms[row])), float(changes_mind[row])
         if not answered[row]:
             button = correct = correct_now = reaction = changed = math.nan
             presses = (math.nan, math.nan)
-        time_days = day[session] + 0.4 + ((runs[within] - 1) * 330 + trials[within] * 4) / 86_400
+        time_days = float(_cell(day[session] + 0.4 + ((runs[within] - 1) * 330 + trials[within] * 4) / 86_400))
         since_last = row - last[picture] - 1 if old else math.nan
         since_first = row - first[picture] - 1 if old else math.nan
-        cells = [subject, session + 1, runs[within], trials[within], picture + 1, experiment.masterordering[row]]
-        cells += [time_days, int(old), correct, reaction, changed, since_last, since_first]
-        cells += [int(old_now), correct_now, *presses, button, int(not answered[row])]
-        lines.append("\t".join(_cell(cell) for cell in cells))
+        rows[row, :4] = (subject, session + 1, runs[within], trials[within])
+        rows[row, 4:6] = (picture + 1, experiment.masterordering[row])
+        rows[row, 6:13] = (time_days, old, correct, reaction, changed, since_last, since_first)
+        rows[row, 13:] = (old_now, correct_now, *presses, button, not answered[row])
         first.setdefault(picture, row)
         last[picture] = row
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return rows
 
 
 def _cell(value: float) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fmri_lightning.errors import BadInputError, ResourceError, UsageError
-from fmri_lightning.simulate import subject as subject_stage
+from fmri_lightning.simulate import nsd_tree
 from fmri_lightning.simulate.command import simulate
 
 TINY = {"subjects": "1", "shared": 6, "unique": 18, "sessions": 3, "nsdgeneral_voxels": 60, "size_px": 16}
@@ -66,7 +66,7 @@ def test_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(*_args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(subject_stage, "write_ncsnr", interrupted)
+    monkeypatch.setattr(nsd_tree, "write_ncsnr", interrupted)
     with pytest.raises(KeyboardInterrupt):
         simulate(tmp_path / "a", **TINY)
     assert list(tmp_path.iterdir()) == []
@@ -96,7 +96,8 @@ def test_dry_run_writes_nothing_and_its_bill_is_right(tmp_path, capsys):
         ({"nsdgeneral_voxels": 3}, "--nsdgeneral_voxels 3"),
         ({"size_px": 33}, "odd"),
         ({"seed": -1}, "--seed -1"),
-        ({"layout": "bids"}, "layout"),
+        ({"layout": "bids"}, "--layout bids: choose nsd or mindeye2"),
+        ({"nifti": "second"}, "--nifti second: choose none, first or all"),
     ],
 )
 def test_bad_flags_stop_in_one_line_before_work_starts(tmp_path, flags, message):
@@ -128,7 +129,7 @@ def test_simulating_imports_no_torch():
     import ast
     from pathlib import Path
 
-    folder = Path(subject_stage.__file__).parent
+    folder = Path(nsd_tree.__file__).parent
     for path in folder.rglob("*.py"):
         names = {
             name

@@ -20,7 +20,7 @@ from fmri_lightning.simulate.scenes import draw_scenes
 from fmri_lightning.simulate.subject import make_subject
 from fmri_lightning.simulate.voxels import draw_early_tuning, draw_ncsnr
 
-EXPECTED = "96bd3f330dcc60a26583e66567999cdfae5c9756dc255abe48559d062dfc14ef"
+EXPECTED = "0962ead92148458ef94c97a961c984166246b1f45b84991d4e64bdf2b44cd710"
 
 
 def rounded(values: np.ndarray) -> bytes:

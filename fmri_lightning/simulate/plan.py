@@ -1,0 +1,134 @@
+"""What is to be simulated: the arguments that decide the data, checked, and the size of what they give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fmri_lightning.errors import UsageError
+
+LAYOUTS = ("nsd", "mindeye2")
+NIFTI = ("none", "first", "all")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The arguments of :func:`simulate` that decide what the data are; ``nifti`` None = not given."""
+
+    layout: str
+    subjects: str
+    seed: int
+    shared: int
+    unique: int
+    repeats: int
+    sessions: int
+    missing_sessions: int
+    nsdgeneral_voxels: int
+    size_px: int
+    nifti: str | None
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Simulated subjects, 1-based."""
+        return tuple(int(part) for part in self.subjects.split(","))
+
+    @property
+    def n_trials(self) -> int:
+        """Planned trials of a subject."""
+        return (self.shared + self.unique) * self.repeats
+
+    @property
+    def n_catalogue(self) -> int:
+        """Pictures in the catalogue."""
+        from fmri_lightning.simulate.recipe import RECIPE
+
+        used = self.shared + self.unique * len(self.numbers)
+        return used + max(3, round(RECIPE.spare_pictures * used))
+
+    @property
+    def nifti_sessions(self) -> range:
+        """1-based sessions whose betas are written as NIfTI too; none where ``nifti`` is None."""
+        return {"first": range(1, 2), "all": range(1, self.sessions + 1)}.get(self.nifti or "none", range(0))
+
+    def checked(self) -> Plan:
+        """Return the plan with subjects in canonical writing and ``nifti`` decided.
+
+        Raises:
+            UsageError: Arguments out of range or not fitting together.
+        """
+        try:
+            numbers = sorted({int(part) for part in self.subjects.split(",")})
+        except ValueError:
+            numbers = []
+        if not numbers or numbers[0] < 1 or numbers[-1] > 8:
+            raise UsageError(f"--subjects {self.subjects}: give numbers from 1 to 8 with commas between, such as 1,2")
+        limits = {
+            "seed": (self.seed, 0, 2**63 - 1),
+            "shared": (self.shared, 4, 5_000),
+            "unique": (self.unique, 4, 60_000),
+            "repeats": (self.repeats, 2, 3),
+            "sessions": (self.sessions, 2, 99),
+            "missing_sessions": (self.missing_sessions, 0, self.sessions - 1),
+            "nsdgeneral_voxels": (self.nsdgeneral_voxels, 60, 10**6),
+            "size_px": (self.size_px, 16, 1024),
+        }
+        for name, (value, low, high) in limits.items():
+            if not low <= value <= high:
+                raise UsageError(f"--{name} {value} is out of range; it goes from {low} to {high}")
+        if self.size_px % 2:
+            raise UsageError(f"--size_px {self.size_px} is odd; give an even number of pixels")
+        if self.n_trials % self.sessions or self.n_trials // self.sessions < 12:
+            fits = [n for n in range(2, 100) if self.n_trials % n == 0 and self.n_trials // n >= 12]
+            raise UsageError(
+                f"--sessions {self.sessions} does not cut {self.n_trials} trials into equal parts of at least 12; "
+                f"choose one of {', '.join(map(str, fits)) or 'nothing: give more pictures'}"
+            )
+        return replace(self, subjects=",".join(map(str, numbers)), nifti=self._decided_nifti())
+
+    def _decided_nifti(self) -> str:
+        """Return for which sessions NIfTI files are written; refuse the flag where it has no meaning."""
+        if self.layout not in LAYOUTS:
+            raise UsageError(f"--layout {self.layout}: choose {' or '.join(LAYOUTS)}")
+        if self.nifti is None:
+            return "first" if self.layout == "nsd" else "none"
+        if self.layout != "nsd":
+            raise UsageError(f"--nifti {self.nifti}: layout {self.layout} has no NIfTI files; leave the flag out")
+        if self.nifti not in NIFTI:
+            raise UsageError(f"--nifti {self.nifti}: choose {', '.join(NIFTI[:-1])} or {NIFTI[-1]}")
+        return self.nifti
+
+    def source(self, images: Path | None) -> Any:
+        """Open the catalogue of pictures."""
+        from fmri_lightning.simulate.pictures import photograph_source, scene_source
+
+        if images is None:
+            return scene_source(self.seed, self.size_px)
+        return photograph_source(images, self.n_catalogue, self.seed, self.size_px)
+
+    def bill(self, out: Path) -> str:
+        """Say what would be written, and how large."""
+        from fmri_lightning.simulate.recipe import FULL_SUBJECTS
+
+        # uint8 in nsd_stimuli.hdf5, float16 in coco_images_224_float16.hdf5.
+        total = self.n_catalogue * 3 * self.size_px**2 * (1 if self.layout == "nsd" else 2)
+        lines = [f"{out} (nothing written)"]
+        lines.append(f"  {self.n_catalogue} pictures of {self.size_px} px: {total / 1e6:.0f} MB")
+        for subject in self.numbers:
+            n_run = self.sessions - (0 if subject in FULL_SUBJECTS else self.missing_sessions)
+            trials = n_run * self.n_trials // self.sessions
+            box, size = self._betas_bill(subject, n_run, trials)
+            total += size
+            lines.append(f"  subj{subject:02d}: {n_run} sessions, {trials} trials, {box}: {size / 1e6:.0f} MB")
+        return "\n".join([*lines, f"  together about {total / 1e6:.0f} MB"])
+
+    def _betas_bill(self, subject: int, n_run: int, trials: int) -> tuple[str, int]:
+        """Return how the voxels of a subject are kept, in words, and the bytes of all its trials."""
+        from fmri_lightning.simulate.geometry import box_shape
+
+        if self.layout == "mindeye2":
+            # Four arrays of 34 rows and 17 columns in all, each with its header, in blocks of 512 bytes.
+            return f"{self.nsdgeneral_voxels} voxels", trials * (4 * self.nsdgeneral_voxels + 8704)
+        x, y, z = box_shape(subject, self.nsdgeneral_voxels)
+        # HDF5 keeps about 65 bytes of index for each of a session's chunks, one chunk a voxel.
+        return f"{x}x{y}x{z}", x * y * z * (2 * trials + 65 * n_run)

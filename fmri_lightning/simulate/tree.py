@@ -1,0 +1,83 @@
+"""A whole simulated experiment in one of the layouts: its design, its pictures, its subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fmri_lightning.progress import track
+from fmri_lightning.simulate.experiment import make_experiment
+from fmri_lightning.simulate.mindeye_tree import MindEyeTree
+from fmri_lightning.simulate.nsd_tree import NsdTree
+from fmri_lightning.simulate.pictures import Meaning, Pictures, PictureSource
+from fmri_lightning.simulate.plan import Plan
+from fmri_lightning.simulate.pyramid import channel_maps
+from fmri_lightning.simulate.subject import Subject, make_subject
+
+_BLOCK = 256
+
+
+class Layout(Protocol):
+    """Writer of one layout below the root of a tree."""
+
+    def write_design(self) -> None:
+        """Write who sees which picture when."""
+
+    def open_pictures(self, size_px: int) -> AbstractContextManager[Callable[[int, Pictures], None]]:
+        """Open the file of pictures; what is yielded takes the first row and uint8 (n, side, side, 3)."""
+
+    def write_subject(self, subject: Subject, sessions: Callable[[range], Iterable[int]]) -> dict[str, Any]:
+        """Write all files of a subject and return its facts; ``sessions`` wraps the loop, for progress."""
+
+
+def write_tree(root: Path, plan: Plan, source: PictureSource) -> dict[str, dict[str, Any]]:
+    """Write everything below ``root`` except the record.
+
+    Args:
+        root: Root of the tree.
+        plan: Checked arguments.
+        source: Catalogue of pictures.
+
+    Returns:
+        Name of each subject → its facts for SIMULATED.json.
+    """
+    experiment = make_experiment(
+        plan.numbers, plan.shared, plan.unique, plan.repeats, plan.sessions, plan.missing_sessions, plan.seed
+    )
+    root.mkdir(parents=True)
+    layout: Layout
+    if plan.layout == "mindeye2":
+        layout = MindEyeTree(root, experiment, plan.seed)
+    else:
+        layout = NsdTree(root, experiment, plan.seed, frozenset(plan.nifti_sessions))
+    layout.write_design()
+    maps, meaning = _write_pictures(layout, source, experiment.n_catalogue, plan.size_px)
+    facts = {}
+    for number in plan.numbers:
+        rows = experiment.subjectim[number - 1] - 1
+        seen = Meaning(meaning.attributes[rows], meaning.domains[rows])
+        subject = make_subject(number, plan.nsdgeneral_voxels, maps[rows], seen, plan.seed)
+        name = f"subj{number:02d}"
+        facts[name] = layout.write_subject(subject, partial(track, description=f"simulating {name}"))
+    return facts
+
+
+def _write_pictures(
+    layout: Layout, source: PictureSource, n_catalogue: int, size_px: int
+) -> tuple[npt.NDArray[np.float32], Meaning]:
+    """Write the catalogue block by block and return its channels (n, N_CHANNELS, GRID * GRID) and meaning."""
+    maps, attributes, domains = [], [], []
+    with layout.open_pictures(size_px) as write:
+        for start in track(range(0, n_catalogue, _BLOCK), "drawing pictures"):
+            pictures, meaning = source.read(np.arange(start, min(start + _BLOCK, n_catalogue)))
+            write(start, pictures)
+            maps.append(channel_maps(pictures))
+            attributes.append(meaning.attributes)
+            domains.append(meaning.domains)
+    return np.concatenate(maps), Meaning(np.concatenate(attributes), np.concatenate(domains))
