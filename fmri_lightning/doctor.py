@@ -24,17 +24,28 @@ EXTRAS = {
 MINI_MODELS = ("source_encoder", "target_encoder", "generator")
 
 
-def doctor(data: Path | None = None, leaks: Path | None = None, pairing: Path | None = None) -> None:
-    """Show versions, devices, optional parts and the shipped models, or check a finished run.
+def doctor(
+    data: Path | None = None,
+    files: Path | None = None,
+    subject: str = "subj01",
+    leaks: Path | None = None,
+    pairing: Path | None = None,
+) -> None:
+    """Show versions, devices, optional parts and the shipped models, or check data files or a finished run.
 
     Args:
         data: A data root or run folder whose free space is told too.
+        files: An NSD tree or the folder of MindEye2's files: check that all files of a subject agree.
+        subject: Subject of --files.
         leaks: A run folder: recompute every statistic from training trials and name trials that leaked.
         pairing: A run folder: ask the betas themselves whether trials are paired with the pictures they showed.
 
     Raises:
-        BadInputError: If a required library is missing, a folder does not exist, or a check of a run fails.
+        BadInputError: If a required library is missing, a folder does not exist, or a check fails.
     """
+    if files is not None:
+        _check_files(files, subject)
+        return
     if leaks is not None or pairing is not None:
         _check_runs(leaks, pairing)
         return
@@ -48,6 +59,18 @@ def doctor(data: Path | None = None, leaks: Path | None = None, pairing: Path | 
     _print_space(data)
     if missing:
         raise BadInputError(f"not installed: {', '.join(missing)}; install again with: pip install fmri-lightning")
+
+
+def _check_files(root: Path, subject: str) -> None:
+    from fmri_lightning.file_checks import check_files
+
+    failed, n_checks = [], 0
+    for check in check_files(root, subject):
+        print(check.line(), flush=True)
+        n_checks += 1
+        failed += [check.name] if check.passed is False else []
+    if failed:
+        raise BadInputError(f"{len(failed)} of {n_checks} checks of {subject} in {root} failed: {', '.join(failed)}")
 
 
 def _check_runs(leaks: Path | None, pairing: Path | None) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,10 @@ class ArrayBetas(BetaSource):
         """Read the kept voxels in some trials, in the unit they came in, float32 (n, n_voxels)."""
         betas = open_npy(self.files[session])
         return np.ascontiguousarray(betas[rows][:, self.columns], dtype=np.float32)
+
+    def take(self, columns: NDArray[np.integer]) -> Self:
+        """Return the source of some voxels only."""
+        return replace(super().take(columns), columns=self.columns[columns])
 
     def bytes_of(self, session: int) -> int:
         """Say how many bytes of its file a session costs: whole rows are read."""

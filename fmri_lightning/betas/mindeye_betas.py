@@ -6,9 +6,9 @@ offset of a voxel are the same in all its trials, so T0 gives what it gives on N
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,10 @@ class MindEyeBetas(BetaSource):
         everything = len(self.columns) == self.n_columns
         betas: NDArray[np.float32] = block[rows - first]
         return betas if everything else np.ascontiguousarray(betas[:, self.columns])
+
+    def take(self, columns: NDArray[np.integer]) -> Self:
+        """Return the source of some voxels only."""
+        return replace(super().take(columns), columns=self.columns[columns])
 
     def bytes_of(self, session: int) -> int:
         """Say how many bytes of its file a session costs: whole rows are read."""

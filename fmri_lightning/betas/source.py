@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,3 +47,15 @@ class BetaSource(ABC):
     @abstractmethod
     def bytes_of(self, session: int) -> int:
         """Say how many bytes of its file a session costs."""
+
+    def take(self, columns: NDArray[np.integer]) -> Self:
+        """Return the source of some voxels only.
+
+        Args:
+            columns: Which voxels, (n,).
+
+        Returns:
+            A source of those voxels, in that order.
+        """
+        some = {name: column[columns] for name, column in self.voxel_columns.items()}
+        return replace(self, ijk=self.ijk[columns], voxel_columns=some)
