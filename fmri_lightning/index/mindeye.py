@@ -17,6 +17,8 @@ INDICES = "COCO_73k_subj_indices.hdf5"
 SHARED = "shared1000.npy"
 TEST_IMAGES = "test_73k_images.npy"
 N_COLUMNS = 17
+PLANNED_REPEATS = 3
+"""How often NSD planned to show each picture; the files do not hold the trials that were never run."""
 NSD_ID, SUBJECT, SESSION, RUN, TRIAL, GLOBAL_TRIAL = range(6)
 ISOLD, SHARED_COLUMN = 7, 16
 """Columns of a ``behav`` row; session, run and trial count from 1, picture and global trial from 0."""
@@ -33,7 +35,6 @@ class MindEyeTables:
         test_images: Ids of test_73k_images.npy, or None where the file is absent.
         behav: Rows of the train tars, then of the test tar, float64 (m, 17).
         tar_session: 1-based session of the train tar that a row came from, 0 for the test tar, (m,) int64.
-        planned_repeats: How often a shared picture was planned, as the most-shown one of any subject tells.
     """
 
     subject: str
@@ -42,7 +43,6 @@ class MindEyeTables:
     test_images: NDArray[np.int64] | None
     behav: NDArray[np.float64]
     tar_session: NDArray[np.int64]
-    planned_repeats: int
 
     def column(self, number: int) -> NDArray[np.int64]:
         """Return a column of whole numbers, (m,) int64."""
@@ -86,8 +86,7 @@ def read_mindeye_tables(root: Path, subject: str) -> MindEyeTables:
             )
     test_images = _read_array(root / TEST_IMAGES).astype(np.int64) if (root / TEST_IMAGES).exists() else None
     behav, tar_session = _read_behaviour(root / tar_folder(subject))
-    shown = [np.bincount(ids, minlength=len(shared))[shared].max(initial=1) for ids in indices.values()]
-    return MindEyeTables(subject, indices[subject], shared, test_images, behav, tar_session, int(max(shown)))
+    return MindEyeTables(subject, indices[subject], shared, test_images, behav, tar_session)
 
 
 def _read_indices(path: Path) -> dict[str, NDArray[np.int64]]:

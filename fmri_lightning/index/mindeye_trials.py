@@ -9,6 +9,7 @@ import numpy as np
 from fmri_lightning.index.mindeye import (
     GLOBAL_TRIAL,
     INDICES,
+    PLANNED_REPEATS,
     RUN,
     SESSION,
     SHARED,
@@ -65,7 +66,7 @@ def _trial_table(tables: MindEyeTables, sessions: str) -> TrialTable:
     split = assign_split(nsd_id, shared)
     _, first, counts = np.unique(session, return_index=True, return_counts=True)
     shared_ids = np.flatnonzero(tables.shared1000)
-    average, single = number_test_items(nsd_id, repeat, split == "test", shared_ids, tables.planned_repeats)
+    average, single = number_test_items(nsd_id, repeat, split == "test", shared_ids, PLANNED_REPEATS)
     return TrialTable(
         subject=np.full(len(rows), tables.subject),
         session=session.astype(np.int16),

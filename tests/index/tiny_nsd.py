@@ -21,7 +21,10 @@ class TinyNSD:
     nsd_ids: dict[str, np.ndarray]  # 0-based, per run trial
     volumes: dict[str, np.ndarray]  # int16 (trials, X, Y, Z)
     nsdgeneral: np.ndarray  # int (X, Y, Z)
-    constant_voxel: tuple[int, int, int]
+    constant_voxel: tuple[int, int, int] | None
+    shared: np.ndarray  # 0-based ids, ascending
+    catalogue: int
+    trials_per_session: int
 
 
 def write_tiny_nsd(
@@ -33,9 +36,15 @@ def write_tiny_nsd(
     box: tuple[int, int, int] = (6, 8, 5),
     catalogue: int = 200,
     nifti: bool = True,
+    hdf5: bool = True,
+    nsdgeneral: np.ndarray | None = None,
+    edge_voxels: bool = True,
     seed: int = 0,
 ) -> TinyNSD:
-    """Write the tree; pictures x 3 repeats fill the planned sessions exactly."""
+    """Write the tree; pictures x 3 repeats fill the planned sessions exactly.
+
+    ``edge_voxels``: one voxel of nsdgeneral is constant, another runs into the limits of int16.
+    """
     rng = np.random.default_rng(seed)
     planned = sessions_planned * trials_per_session
     n_list = planned // 3
@@ -54,8 +63,9 @@ def write_tiny_nsd(
     _write_catalogue(root, ordering, subjectim, shared, catalogue, rng)
     _write_stimuli(root, catalogue, rng)
 
-    nsdgeneral = rng.choice([-1, 0, 1], size=box, p=[0.2, 0.25, 0.55])
-    constant = tuple(int(i) for i in np.argwhere(nsdgeneral > 0)[7])
+    if nsdgeneral is None:
+        nsdgeneral = rng.choice([-1, 0, 1], size=box, p=[0.2, 0.25, 0.55])
+    constant = tuple(int(i) for i in np.argwhere(nsdgeneral > 0)[7]) if edge_voxels else None
     signal = rng.standard_normal((catalogue, *box))
     ids, volumes = {}, {}
     for s, n_sessions in enumerate(sessions_run):
@@ -64,14 +74,15 @@ def write_tiny_nsd(
         ids[subject] = subjectim[s, ordering[:n_run]]
         psc = 1 + 0.9 * (signal[ids[subject]] + rng.standard_normal((n_run, *box))) / np.sqrt(2)
         volume = np.clip(np.round(psc * 300), -32768, 32767).astype(np.int16)
-        volume[(slice(None), *constant)] = 250
-        clipped = tuple(np.argwhere(nsdgeneral > 0)[11])
-        volume[(3, *clipped)], volume[(4, *clipped)] = 32767, -32768
+        if constant is not None:
+            volume[(slice(None), *constant)] = 250
+            clipped = tuple(np.argwhere(nsdgeneral > 0)[11])
+            volume[(3, *clipped)], volume[(4, *clipped)] = 32767, -32768
         volumes[subject] = volume
         _write_responses(root, subject, ids[subject], ordering, trials_per_session)
-        _write_betas(root, subject, volume, trials_per_session, nifti)
+        _write_betas(root, subject, volume, trials_per_session, hdf5, nifti)
         _write_rois(root, subject, nsdgeneral, rng)
-    return TinyNSD(root, ids, volumes, nsdgeneral, constant)
+    return TinyNSD(root, ids, volumes, nsdgeneral, constant, shared, catalogue, trials_per_session)
 
 
 def _hashed_tenth(nsd_id) -> bool:
@@ -141,14 +152,15 @@ def _write_responses(root, subject, nsd_ids, ordering, trials):
             handle.write("\t".join(str(f) for f in fields) + "\t" + rest + "\n")
 
 
-def _write_betas(root, subject, volume, trials, nifti):
+def _write_betas(root, subject, volume, trials, hdf5, nifti):
     path = root / f"nsddata_betas/ppdata/{subject}/func1pt8mm/{B3}"
     path.mkdir(parents=True)
     for session in range(len(volume) // trials):
         part = volume[session * trials : (session + 1) * trials]
-        with h5py.File(path / f"betas_session{session + 1:02d}.hdf5", "w") as handle:
-            axes = part.transpose(0, 3, 2, 1)  # (T, Z, Y, X), as MATLAB's (X, Y, Z, T) looks from C
-            handle.create_dataset("betas", data=axes, chunks=(trials, 1, 1, 1))
+        if hdf5:
+            with h5py.File(path / f"betas_session{session + 1:02d}.hdf5", "w") as handle:
+                axes = part.transpose(0, 3, 2, 1)  # (T, Z, Y, X), as MATLAB's (X, Y, Z, T) looks from C
+                handle.create_dataset("betas", data=axes, chunks=(trials, 1, 1, 1))
         if nifti:
             image = nibabel.Nifti1Image(part.transpose(1, 2, 3, 0), np.diag([1.8, 1.8, 1.8, 1]))
             nibabel.save(image, path / f"betas_session{session + 1:02d}.nii.gz")
