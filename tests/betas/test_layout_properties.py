@@ -94,7 +94,8 @@ def check_one(tiny, subject, ids, found):
         assert np.allclose(train.std(axis=0), 1, atol=1e-5)
     assert np.array_equal(found["nifti"][1].betas, store.betas)
     assert np.array_equal(found["nifti"][1].ijk, store.ijk)
-    assert np.abs(found["mindeye2"][1].betas - store.betas).max() < 1e-4
+    # Three training trials can lie so close together that another one is 100 deviations away: float32 is relative.
+    assert np.allclose(found["mindeye2"][1].betas, store.betas, rtol=1e-5, atol=1e-4)
     for other, _ in found.values():
         for name in set(TRIAL_DTYPES) - SOURCE_SPECIFIC:
             assert np.array_equal(getattr(other, name), getattr(table, name)), name
