@@ -30,6 +30,7 @@ def doctor(
     subject: str = "subj01",
     leaks: Path | None = None,
     pairing: Path | None = None,
+    expect: Path | None = None,
 ) -> None:
     """Show versions, devices, optional parts and the shipped models, or check data files or a finished run.
 
@@ -39,6 +40,7 @@ def doctor(
         subject: Subject of --files.
         leaks: A run folder: recompute every statistic from training trials and name trials that leaked.
         pairing: A run folder: ask the betas themselves whether trials are paired with the pictures they showed.
+        expect: A run folder: compare its voxels, trials, test size, cosine and top-1 with published figures.
 
     Raises:
         BadInputError: If a required library is missing, a folder does not exist, or a check fails.
@@ -48,6 +50,9 @@ def doctor(
         return
     if leaks is not None or pairing is not None:
         _check_runs(leaks, pairing)
+    if expect is not None:
+        _check_expectations(expect)
+    if any(run is not None for run in (leaks, pairing, expect)):
         return
     if data is not None and not data.exists():
         raise BadInputError(f"{data} does not exist; give a data root or a run folder with --data")
@@ -79,6 +84,16 @@ def _check_runs(leaks: Path | None, pairing: Path | None) -> None:
     lines = [] if leaks is None else run_checks.leaks(leaks)
     lines += [] if pairing is None else run_checks.pairing(pairing)
     print("\n".join(lines))
+
+
+def _check_expectations(run: Path) -> None:
+    from fmri_lightning.run_expectations import expectations
+
+    found = list(expectations(run))
+    print("\n".join(one.line() for one in found))
+    outside = [one.name for one in found if one.met is False]
+    if outside:
+        raise BadInputError(f"{run}: {len(outside)} figures are not what NSD lets expect: {', '.join(outside)}")
 
 
 def required_libraries() -> list[str]:
