@@ -138,6 +138,7 @@ def read_tar(path: Path) -> NDArray[np.float64]:
     """
     rows = []
     try:
+        _require_end(path)
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 if not member.name.endswith(".behav.npy"):
@@ -151,3 +152,12 @@ def read_tar(path: Path) -> NDArray[np.float64]:
     except (OSError, EOFError, ValueError, tarfile.TarError) as error:
         raise BadInputError(f"{path} is damaged or cut off ({error}); download it again") from error
     return np.stack(rows) if rows else np.empty((0, N_COLUMNS))
+
+
+def _require_end(path: Path) -> None:
+    """Ask for the two empty blocks that end an archive; tarfile itself takes a cut-off one for whole."""
+    with open(path, "rb") as handle:
+        handle.seek(max(0, path.stat().st_size - 2 * tarfile.BLOCKSIZE))
+        tail = handle.read()
+    if tail != bytes(2 * tarfile.BLOCKSIZE):
+        raise EOFError("the end of the archive is missing")
