@@ -60,7 +60,7 @@ def write_session(work: SessionWork, partial: PartialStore) -> SessionRecord:
     betas = work.source.read(work.session, work.beta_index)
     statistics = no_statistics(betas) if work.normalised else session_statistics(betas, work.is_train)
     require_few_bad(statistics.bad, str(work.source.files[work.session]))
-    z = apply_t0(betas, statistics)
+    z = apply_t0(betas, statistics, out=betas)
     stored = z.astype(work.dtype, copy=False)
     if not np.isfinite(stored).all():
         raise BadInputError(

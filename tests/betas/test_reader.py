@@ -72,9 +72,9 @@ def test_only_the_chunks_of_the_mask_are_read_and_in_file_order(tmp_path, monkey
         def __getattr__(self, name):
             return getattr(self.dataset, name) if name in ("shape", "dtype") else getattr(self.dataset.id, name)
 
-        def read_direct_chunk(self, offset):
+        def read_direct_chunk(self, offset, out):
             touched.append(offset)
-            return self.dataset.id.read_direct_chunk(offset)
+            return self.dataset.id.read_direct_chunk(offset, out=out)
 
     with h5py.File(path) as handle:
         found = reader._read_voxel_chunks(Spy(handle["betas"]), ijk.astype(np.int64))
