@@ -40,40 +40,61 @@ def read_run_inputs(run: Path) -> RunInputs:
     Raises:
         BadInputError: No configuration there, or it names no betas (pictures drawn from given embeddings).
     """
-    import yaml
-
-    path = run / "predict.yaml"
-    if not path.is_file():
-        raise BadInputError(f"{path} is missing; give a run folder written by fmri-lightning predict")
-    settings: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]["init_args"]
-    if not settings.get("betas"):
+    settings, _ = read_run_settings(run)
+    if not settings.get("betas") or settings.get("embeddings"):
         raise BadInputError(f"{run} was drawn from given embeddings; there are no betas to check")
     subject = settings["subject"]
     return RunInputs(
         subject,
         Path(settings["index_root"]),
-        Path(settings["betas"]) / subject,
-        Path(settings["preproc"]) / subject,
+        folder_of_subject(settings["betas"], subject),
+        folder_of_subject(settings["preproc"], subject),
         Path(settings["clip_cache"]),
     )
 
 
-def leaks(run: Path) -> list[str]:
-    """Recompute every statistic behind a run from its training trials.
+def read_run_settings(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the arguments that predict left in a run folder.
 
     Args:
         run: Folder written by predict.
 
     Returns:
-        One line per check that passed.
+        Arguments of the data module and of the model.
 
     Raises:
-        BadInputError: At the first leak, naming the trials.
+        BadInputError: No configuration there.
     """
-    from fmri_lightning.betas.leaks import check_leaks
+    import yaml
 
-    inputs = read_run_inputs(run)
-    return check_leaks(inputs.store, inputs.preproc, inputs.index_root, inputs.subject)
+    path = run / "predict.yaml"
+    if not path.is_file():
+        raise BadInputError(f"{path} is missing; give a run folder written by fmri-lightning predict")
+    settings: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return settings["data"]["init_args"], settings.get("model", {}).get("init_args", {})
+
+
+def folder_of_subject(folder: str, subject: str) -> Path:
+    """Take a subject's artefact folder as it is, or find it in the folder of all subjects, as predict does."""
+    path = Path(folder)
+    return path if (path / "manifest.json").is_file() else path / subject
+
+
+def leaks(run: Path) -> list[str]:
+    """Check every record behind a run, and recompute every statistic from its training trials and stimuli.
+
+    Args:
+        run: Folder written by predict.
+
+    Returns:
+        One line per check that passed, and per part that was not there to check.
+
+    Raises:
+        BadInputError: At the first leak, naming the trials or stimuli.
+    """
+    from fmri_lightning.run_leaks.check import check_run
+
+    return check_run(run)
 
 
 def pairing(run: Path) -> list[str]:

@@ -25,7 +25,17 @@ STAGES = [
 # Records and mechanisms of every stage; they use no stage.
 GROUND = {"errors", "manifest", "records", "seeding", "progress", "precision", "usage", "metrics", "__init__"}
 # The command line knows every stage; no stage knows it.
-TOP = {"cli", "lightning_cli", "doctor", "file_checks", "run_checks", "run_expectations", "demo", "__main__"}
+TOP = {
+    "cli",
+    "lightning_cli",
+    "doctor",
+    "file_checks",
+    "run_checks",
+    "run_expectations",
+    "run_leaks",
+    "demo",
+    "__main__",
+}
 
 MAX_LINES = 400
 TOP_LEVEL_FOLDERS = {"fmri_lightning", "configs", "tests", "checkpoints", "outputs"}

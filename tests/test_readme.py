@@ -26,7 +26,7 @@ def command_lines(text: str, marker: str) -> list[list[str]]:
     """Return the argument lists of all fmri-lightning lines in blocks with an info string."""
     blocks = re.findall(rf"^```{marker}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     lines = [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    return [shlex.split(line)[1:] for line in lines if line.startswith("fmri-lightning ")]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("fmri-lightning ")]
 
 
 def with_miniature(arguments: list[str], root: Path) -> list[str]:
@@ -69,6 +69,34 @@ def test_a_generator_of_ones_own_draws_from_the_encoders_own_space(
         assert main(with_miniature(arguments, miniature.root)) == 0, shlex.join(arguments)
     run = tmp_path / "outputs" / "recon" / "subj01" / "ridge_diffusion"
     assert len(list((run / "images").glob("nsd*_generated.png"))) == 4
+
+
+@pytest.mark.slow
+def test_the_data_guides_commands_run_on_the_miniature(
+    miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    guide = ROOT / "fmri_lightning" / "index" / "README.md"
+    commands = command_lines(guide.read_text(), "bash run")
+    assert [arguments[0] for arguments in commands] == ["index", "doctor", "betas", "betas", "clip-cache"]
+    for arguments in commands:
+        assert main(with_miniature(arguments, miniature.root)) == 0, shlex.join(arguments)
+    assert "FAILED" not in capsys.readouterr().out
+    assert (tmp_path / "outputs" / "betas" / "subj01" / "betas.npy").is_file()
+    assert (tmp_path / "outputs" / "clip_cache" / "clip.parquet").is_file()
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_options_in_a_readme_parse(readme: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the commands that are functions; those of Lightning are executed above."""
+    for arguments in command_lines(readme.read_text(), "bash(?: run)?"):
+        if COMMANDS[arguments[0]].function is not None:
+            assert main([*arguments, "--print_config"]) == 0, shlex.join(arguments) + capsys.readouterr().err
+
+
+def test_an_option_that_does_not_exist_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["index", "--root", "nsd", "--subjects", "subj01", "--print_config"]) == 2
+    assert "subjects" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fmri_lightning.encoder.network import floor_std
-from fmri_lightning.encoder.stored import require_inputs
+from fmri_lightning.encoder.stored import record_of_stimuli, require_inputs
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.manifest import Manifest, atomic_path, content_hash, read_manifest, write_manifest
 
@@ -24,6 +25,7 @@ MAX_GAIN = 10.0
 """Largest factor on a dimension's spread: a dimension that is hardly predicted would be blown up to noise."""
 
 _BUFFERS = ("predicted_mean", "true_mean", "gain")
+_NSD_IDS = "fitted_on.nsd_ids"
 
 
 class EmbeddingStatistics(NamedTuple):
@@ -41,6 +43,7 @@ class Calibration(nn.Module):
         true_mean: Mean real embedding, (dim,).
         gain: Ratio of the spreads, (dim,).
         inputs: Content hashes of the encoder and adapter whose predictions these are.
+        nsd_ids: Pictures that were predicted, ascending, (n,); None where nobody said.
     """
 
     predicted_mean: Tensor
@@ -48,10 +51,16 @@ class Calibration(nn.Module):
     gain: Tensor
 
     def __init__(
-        self, predicted_mean: Tensor, true_mean: Tensor, gain: Tensor, inputs: Mapping[str, str] | None = None
+        self,
+        predicted_mean: Tensor,
+        true_mean: Tensor,
+        gain: Tensor,
+        inputs: Mapping[str, str] | None = None,
+        nsd_ids: NDArray[np.int32] | None = None,
     ) -> None:
         super().__init__()
         self.inputs = dict(inputs or {})
+        self.nsd_ids = nsd_ids
         for name, value in zip(_BUFFERS, (predicted_mean, true_mean, gain), strict=True):
             self.register_buffer(name, value.detach().clone().float())
 
@@ -66,7 +75,10 @@ class Calibration(nn.Module):
 
 
 def fit_calibration(
-    predictions: Tensor, true_statistics: EmbeddingStatistics, inputs: Mapping[str, str] | None = None
+    predictions: Tensor,
+    true_statistics: EmbeddingStatistics,
+    inputs: Mapping[str, str] | None = None,
+    nsd_ids: NDArray[np.integer] | None = None,
 ) -> Calibration:
     """Fit the map from statistics of predictions to statistics of real embeddings.
 
@@ -74,6 +86,7 @@ def fit_calibration(
         predictions: Raw predictions for validation pictures or out-of-fold training pictures, (n, dim), n >= 2.
         true_statistics: Of the real embeddings of the training pictures.
         inputs: Content hashes of "encoder" and "adapter".
+        nsd_ids: Picture of each prediction, (n,); kept, so that ``doctor --leaks`` sees that none is a test picture.
 
     Returns:
         The calibration.
@@ -91,7 +104,8 @@ def fit_calibration(
     values = predictions.double()
     spread = floor_std(values.std(dim=0, correction=0))
     gain = (true_statistics.std.double() / spread).clamp(max=MAX_GAIN)
-    return Calibration(values.mean(dim=0), true_statistics.mean, gain, inputs)
+    ids = None if nsd_ids is None else np.unique(nsd_ids).astype(np.int32)
+    return Calibration(values.mean(dim=0), true_statistics.mean, gain, inputs, ids)
 
 
 def calibration_folder(root: Path | str, encoder: str, subject: str) -> Path:
@@ -119,9 +133,13 @@ def save_calibration(folder: Path | str, calibration: Calibration) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").unlink(missing_ok=True)
+    tensors = {name: np.ascontiguousarray(getattr(calibration, name).cpu()) for name in _BUFFERS}
+    if calibration.nsd_ids is not None:
+        tensors[_NSD_IDS] = calibration.nsd_ids
     with atomic_path(folder / FILE) as temporary:
-        save_file({name: np.ascontiguousarray(getattr(calibration, name).cpu()) for name in _BUFFERS}, temporary)
-    write_manifest(folder, Manifest("calibration", calibration.content_hash, inputs=calibration.inputs))
+        save_file(tensors, temporary)
+    config = {} if calibration.nsd_ids is None else {"fitted_on": record_of_stimuli(calibration.nsd_ids)}
+    write_manifest(folder, Manifest("calibration", calibration.content_hash, calibration.inputs, config))
     return folder
 
 
@@ -150,9 +168,12 @@ def load_calibration(folder: Path | str, inputs: Mapping[str, str]) -> Calibrati
     require_inputs(manifest.inputs, inputs, f"the calibration {folder}")
     try:
         tensors = load_file(folder / FILE)
-        calibration = Calibration(tensors["predicted_mean"], tensors["true_mean"], tensors["gain"], manifest.inputs)
+        ids = tensors[_NSD_IDS].numpy() if _NSD_IDS in tensors else None
+        vectors = [tensors[name] for name in _BUFFERS]
+        calibration = Calibration(vectors[0], vectors[1], vectors[2], manifest.inputs, ids)
     except (OSError, KeyError, SafetensorError) as error:
         raise BadInputError(f"{folder / FILE} cannot be read ({error}); fit it again") from error
-    if calibration.content_hash != manifest.content_hash:
+    recorded = {} if ids is None else {"fitted_on": record_of_stimuli(ids)}
+    if (calibration.content_hash, recorded) != (manifest.content_hash, manifest.config):
         raise BadInputError(f"{folder / FILE} does not match its manifest; fit it again")
     return calibration

@@ -126,6 +126,11 @@ class AdapterDataModule(LightningDataModule):
         return torch.tensor(self.target_space.std)
 
     @property
+    def train_ids(self) -> NDArray[np.int32]:
+        """Pictures of the training pairs."""
+        return self.pairs("train").nsd_ids
+
+    @property
     def val_ids(self) -> NDArray[np.int32]:
         """Picture of each validation row."""
         return self.pairs("val").nsd_ids

@@ -16,7 +16,7 @@ from fmri_lightning.betas.store import BetaStore
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.index.split import split_hash
 from fmri_lightning.index.table import index_manifest, read_index
-from fmri_lightning.manifest import require_input
+from fmri_lightning.manifest import Manifest, require_input
 from fmri_lightning.records import TrialTable
 
 T0_TOLERANCE = {"float32": 1e-4, "float16": 3e-4}
@@ -41,16 +41,47 @@ def check_leaks(store_folder: Path, preproc_folder: Path, index_root: Path, subj
     table = read_index(index_root, subject)
     manifest = index_manifest(index_root, subject)
     hint = f"fmri-lightning betas --subject {subject} --overwrite"
-    if split_hash(table.nsd_id, table.split) != manifest.config["split_hash"]:
-        raise BadInputError(f"the split of {subject} is not the one its manifest names; rebuild the index")
-    store = BetaStore.open(store_folder)
+    split = check_split(table, manifest)
+    store = BetaStore.open(store_folder, verify=True)
     require_input(store.manifest, "index", manifest.content_hash, hint)
-    passed = ["split: no picture is in two splits", *check_t0(store, table)]
+    passed = [split, *check_t0(store, table)]
     fitted, preproc = read_preprocess(preproc_folder)
     require_input(preproc, "betas", store.manifest.content_hash, hint)
     fields = PreprocessConfig.__dataclass_fields__
     config = PreprocessConfig(**{name: preproc.config[name] for name in fields})
     return passed + check_preprocess(store, table, fitted, config)
+
+
+def check_split(table: TrialTable, manifest: Manifest) -> str:
+    """Check that no picture is in two splits, and that the split is the one that later stages carry.
+
+    Args:
+        table: The index.
+        manifest: Its manifest.
+
+    Returns:
+        A line for the report.
+
+    Raises:
+        BadInputError: A picture is in two splits, its trials are named; or the split has another hash.
+    """
+    pictures, inverse = np.unique(table.nsd_id, return_inverse=True)
+    memberships = np.unique(np.stack([inverse, np.unique(table.split, return_inverse=True)[1]]), axis=1)[0]
+    torn = np.flatnonzero(np.bincount(memberships, minlength=len(pictures)) > 1)
+    if len(torn):
+        rows = np.flatnonzero(inverse == torn[0])
+        trials = ", ".join(f"{int(table.global_trial[row])} ({table.split[row]})" for row in rows)
+        raise BadInputError(
+            f"split: {len(torn)} pictures are in two splits, first nsd_id {int(pictures[torn[0]])}, global_trial "
+            f"{trials}; build the index again: fmri-lightning index --overwrite"
+        )
+    found, expected = split_hash(table.nsd_id, table.split), str(manifest.config["split_hash"])
+    if found != expected:
+        raise BadInputError(
+            f"split: the index has split {found[:12]}, its manifest names {expected[:12]}; build the index again: "
+            "fmri-lightning index --overwrite"
+        )
+    return "split: no picture is in two splits"
 
 
 def check_t0(store: BetaStore, table: TrialTable) -> list[str]:

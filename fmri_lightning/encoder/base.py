@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fmri_lightning.encoder.batches import run_seed
-from fmri_lightning.encoder.stored import describe_state, part_of_state, require_inputs
+from fmri_lightning.encoder.stored import describe_state, part_of_state, record_of_stimuli, require_inputs
 from fmri_lightning.encoder.validation import embedding_scores
 from fmri_lightning.errors import UsageError
 
@@ -36,6 +36,10 @@ class EmbeddingData(Protocol):
     @property
     def target_std(self) -> Tensor:
         """Standard deviation per dimension over the training pictures, (dim,)."""
+
+    @property
+    def train_ids(self) -> NDArray[np.int32]:
+        """Pictures of the training rows."""
 
     @property
     def val_ids(self) -> NDArray[np.int32]:
@@ -126,6 +130,7 @@ class EmbeddingModule(LightningModule, ABC):
             "subject": self.data.subject,
             "inputs": dict(self.data.inputs),
             "fitted": self.fitted,
+            "fitted_on": record_of_stimuli(self.data.train_ids),
             **self.describe(),
         }
         checkpoint["fmri_lightning"] = describe_state(description, part_of_state(checkpoint, "predictor"))

@@ -154,6 +154,11 @@ class EncoderDataModule(LightningDataModule):
         return torch.tensor(self.space.std)
 
     @property
+    def train_ids(self) -> NDArray[np.int32]:
+        """Pictures of the training rows, one per row."""
+        return self.train_rows().nsd_ids
+
+    @property
     def val_ids(self) -> NDArray[np.int32]:
         """Picture of each validation row."""
         return self.val_rows().nsd_ids

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fmri_lightning.errors import BadInputError
@@ -56,6 +58,19 @@ def describe_state(description: dict[str, Any], state: Mapping[str, Tensor]) -> 
     for name, tensor in sorted(state.items()):
         parts += [name, tensor.detach().cpu().numpy()]
     return {**plain, "content_hash": content_hash(*parts)}
+
+
+def record_of_stimuli(nsd_ids: NDArray[np.integer]) -> dict[str, Any]:
+    """Describe a set of stimuli in few bytes, so that it can be compared and not be read.
+
+    Args:
+        nsd_ids: Stimuli in any order, repeats allowed, (n,).
+
+    Returns:
+        ``n_stimuli`` and ``hash`` of the sorted distinct ids.
+    """
+    ids = np.unique(nsd_ids).astype(np.int32)
+    return {"n_stimuli": len(ids), "hash": content_hash(ids)}
 
 
 def part_of_state(checkpoint: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:

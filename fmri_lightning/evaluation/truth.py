@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.evaluation.pictures import PictureFiles
-from fmri_lightning.index.stimuli import STIMULI, SUFFIXES, StimulusSource, open_stimuli
+from fmri_lightning.index.stimuli import SUFFIXES, StimulusSource, holds_stimuli, open_stimuli
 
 _NSD_ID = re.compile(r"nsd[-_]?0*(\d+)")
 _GENERATED = "_generated"
@@ -30,7 +30,7 @@ def open_truth(root: str | None, truth: Path | None) -> StimulusSource:
         BadInputError: Neither is there.
     """
     if truth is not None:
-        if (truth / STIMULI).is_file():
+        if holds_stimuli(truth):
             return open_stimuli(root=truth)
         return open_stimuli(images=truth)
     if root is None:
@@ -61,7 +61,7 @@ def pair_folders(generated: Path, truth: Path) -> tuple[NDArray[np.int32], Pictu
         BadInputError: A folder is missing or empty, or pictures lack a partner; they are named.
     """
     recon = _files(generated, "--generated")
-    if (truth / STIMULI).is_file():
+    if holds_stimuli(truth):
         by_id = _by_nsd_id(recon)
         if by_id is None:
             raise BadInputError(f"{generated}: names must carry nsd and digits to be scored against the tree {truth}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -9,17 +10,43 @@ import pytest
 from fmri_lightning.betas import sessions
 from fmri_lightning.betas.command import betas
 from fmri_lightning.betas.fit import PreprocessConfig, fit_preprocess
-from fmri_lightning.betas.leaks import check_leaks, check_preprocess, check_t0
+from fmri_lightning.betas.leaks import check_leaks, check_preprocess, check_split, check_t0
 from fmri_lightning.betas.store import BetaStore
 from fmri_lightning.betas.t0 import session_statistics
 from fmri_lightning.errors import BadInputError
-from fmri_lightning.index.table import read_index
+from fmri_lightning.index.table import index_manifest, read_index
 
 
 def test_an_honest_run_passes(larger, larger_store):
     store, _ = larger_store
     lines = check_leaks(store.folder, store.folder.parents[1] / "preproc" / "subj01", larger[1], "subj01")
     assert len(lines) == 3
+
+
+def test_a_picture_in_two_splits_is_named_with_its_trials(larger):
+    table = read_index(larger[1], "subj01")
+    row = int(np.flatnonzero(table.split == "test")[2])
+    trials = np.flatnonzero(table.nsd_id == table.nsd_id[row]).tolist()
+    named = ", ".join(rf"{trial} \({'train' if trial == row else 'test'}\)" for trial in trials)
+    with pytest.raises(BadInputError, match=rf"in two splits, first nsd_id {table.nsd_id[row]}, global_trial {named}"):
+        check_split(relabelled(table, row), index_manifest(larger[1], "subj01"))
+
+
+def test_a_split_that_its_manifest_does_not_name_is_refused(larger):
+    table = read_index(larger[1], "subj01")
+    one = np.flatnonzero(table.nsd_id == table.nsd_id[table.split == "test"][0])
+    with pytest.raises(BadInputError, match=r"the index has split \w{12}, its manifest names \w{12}"):
+        check_split(relabelled(table, one), index_manifest(larger[1], "subj01"))
+
+
+def test_a_store_with_another_value_than_was_hashed_is_refused(larger, larger_store, tmp_path):
+    store, _ = larger_store
+    folder = shutil.copytree(store.folder, tmp_path / "store")
+    betas = np.load(folder / "betas.npy")
+    betas[5, 3] += 1e-3
+    np.save(folder / "betas.npy", betas)
+    with pytest.raises(BadInputError, match=r"betas.npy is not the array its manifest describes"):
+        check_leaks(folder, store.folder.parents[1] / "preproc" / "subj01", larger[1], "subj01")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

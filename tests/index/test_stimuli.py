@@ -4,7 +4,10 @@ import pytest
 from PIL import Image
 
 from fmri_lightning.errors import BadInputError, UsageError
-from fmri_lightning.index.stimuli import STIMULI, open_stimuli
+from fmri_lightning.evaluation.truth import open_truth
+from fmri_lightning.index.coco_stimuli import COCO
+from fmri_lightning.index.mindeye_stimuli import MINDEYE_IMAGES
+from fmri_lightning.index.stimuli import STIMULI, FolderStimuli, holds_stimuli, open_stimuli, stimuli_identity
 
 
 def test_nsd_pictures_come_in_the_order_asked_for(tiny):
@@ -40,6 +43,8 @@ def test_a_folder_of_other_names_counts_in_sorted_order(tmp_path):
     source = open_stimuli(images=tmp_path / "f")
     assert source.ids.tolist() == [0, 1, 2]
     assert source.read([2, 0])[:, 0, 0, 1].tolist() == [30, 10]
+    save(tmp_path / "f" / "sub", "aa.png", 15)
+    assert FolderStimuli(tmp_path / "f").id_of_name == {"a.png": 0, "b.png": 1, "c.png": 2, "sub/aa.png": 3}
 
 
 def test_ambiguous_or_damaged_folders_are_refused(tmp_path):
@@ -66,8 +71,12 @@ def test_exactly_one_place_and_it_must_exist(tmp_path):
         open_stimuli()
     with pytest.raises(UsageError):
         open_stimuli(root=tmp_path, images=tmp_path)
-    with pytest.raises(BadInputError, match="is missing"):
+    with pytest.raises(BadInputError, match="no pictures in") as error:
         open_stimuli(root=tmp_path)
+    assert all(place in str(error.value) for place in (STIMULI, COCO, MINDEYE_IMAGES))
+    assert len(str(error.value).splitlines()) == 1
+    with pytest.raises(BadInputError, match="no pictures in"):
+        stimuli_identity(root=tmp_path)
     with pytest.raises(BadInputError, match="no folder"):
         open_stimuli(images=tmp_path / "nowhere")
     with pytest.raises(BadInputError, match="holds no pictures"):
@@ -84,3 +93,55 @@ def test_another_hdf5_layout_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(BadInputError, match="cannot be read"):
         open_stimuli(root=tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "link to nothing", "no dataset", "group", "cut off in the pictures"])
+def test_what_is_no_stimulus_file_is_named(tmp_path, kind):
+    path = tmp_path / STIMULI
+    path.parent.mkdir(parents=True)
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "link to nothing":
+        path.symlink_to("elsewhere.hdf5")
+    else:
+        with h5py.File(path, "w") as handle:
+            if kind == "group":
+                handle.create_group("imgBrick")
+            else:
+                pictures = np.zeros((50, 20, 20, 3), dtype=np.uint8)
+                handle["images" if kind == "no dataset" else "imgBrick"] = pictures
+        if kind == "cut off in the pictures":
+            path.write_bytes(path.read_bytes()[:-5000])
+    expected = {
+        "folder": "is a folder, expected a file",
+        "link to nothing": "a link to nothing",
+        "no dataset": "has no dataset 'imgBrick', it holds images",
+        "group": "has no dataset 'imgBrick', it holds imgBrick",
+    }
+    assert holds_stimuli(tmp_path)
+    with pytest.raises(BadInputError, match=rf"nsd_stimuli\.hdf5 .*{expected.get(kind, 'cannot be read')}") as error:
+        open_stimuli(root=tmp_path)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def write_mindeye(root, n=3):
+    with h5py.File(root / MINDEYE_IMAGES, "w") as handle:
+        handle["images"] = np.full((n, 3, 4, 4), 0.2, dtype=np.float16)
+
+
+def test_two_forms_without_the_original_are_not_chosen_between(tmp_path):
+    write_mindeye(tmp_path)
+    (tmp_path / COCO / "val2017").mkdir(parents=True)
+    with pytest.raises(BadInputError, match=r"in two forms, .*coco and coco_images.*keep one of them"):
+        open_stimuli(root=tmp_path)
+    (tmp_path / STIMULI).parent.mkdir(parents=True)
+    with h5py.File(tmp_path / STIMULI, "w") as handle:
+        handle["imgBrick"] = np.zeros((5, 2, 2, 3), dtype=np.uint8)
+    assert open_stimuli(root=tmp_path).read([4]).shape == (1, 2, 2, 3)
+
+
+def test_ground_truth_takes_a_root_of_any_form(tmp_path):
+    assert not holds_stimuli(tmp_path)
+    write_mindeye(tmp_path)
+    assert holds_stimuli(tmp_path)
+    assert open_truth(None, tmp_path).read([2]).tolist() == np.full((1, 4, 4, 3), 51).tolist()
