@@ -72,6 +72,13 @@ class SaveRunConfig(SaveConfigCallback):
         """Write ``predict.yaml`` into the folder of the reconstructions."""
         self._write(trainer, pl_module, "predict")
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write it at the end where there was nothing to draw: Lightning starts no prediction without batches."""
+        folder = _run_folder(trainer, pl_module)
+        drawn_or_dry = getattr(pl_module, "dry_run", False) or folder is None or (folder / "predict.yaml").is_file()
+        if stage == "predict" and not drawn_or_dry:
+            self._write(trainer, pl_module, "predict")
+
     def _write(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         folder = _run_folder(trainer, module)
         if folder is None or not trainer.is_global_zero:
