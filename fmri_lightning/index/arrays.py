@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.index.delimited import read_columns
-from fmri_lightning.index.repeats import count_repeats, number_test_items
 from fmri_lightning.index.split import (
     NOT_COMPARABLE,
     SPLITS,
@@ -27,7 +26,7 @@ from fmri_lightning.index.split import (
     require_all_splits,
 )
 from fmri_lightning.index.stimuli import FolderStimuli
-from fmri_lightning.index.subject_index import SubjectIndex, sessions_to_keep
+from fmri_lightning.index.subject_index import SubjectIndex, assemble_table, sessions_to_keep
 from fmri_lightning.manifest import file_fingerprint
 from fmri_lightning.records import TrialTable
 
@@ -150,29 +149,21 @@ def _trial_table(
     numbers: dict[str, NDArray[np.int64]],
     keep: NDArray[np.bool_],
 ) -> TrialTable:
-    n = len(nsd_id)
-    session = numbers["session"]
+    n, session = len(nsd_id), numbers["session"]
     _, first, counts = np.unique(session, return_index=True, return_counts=True)
     within = np.arange(n) - np.repeat(first, counts)
-    repeat, _ = count_repeats(nsd_id, np.arange(n))
-    test_ids = np.unique(nsd_id[split == "test"])
-    average, single = number_test_items(nsd_id, repeat, split == "test", test_ids, int(repeat.max()) + 1)
-    return TrialTable(
-        subject=np.full(n, subject)[keep],
-        session=session[keep].astype(np.int16),
-        run=numbers.get("run", np.ones(n))[keep].astype(np.int16),
-        trial_in_run=numbers.get("trial", within + 1)[keep].astype(np.int16),
-        trial_in_session=within[keep].astype(np.int16),
-        global_trial=np.arange(n)[keep].astype(np.int32),
-        nsd_id=nsd_id[keep].astype(np.int32),
-        coco_id=np.full(n, -1, dtype=np.int32)[keep],
-        coco_split=np.full(n, "")[keep],
-        shared1000=np.zeros(n, dtype=bool)[keep],
-        repeat=repeat[keep].astype(np.int8),
-        n_repeats=count_repeats(nsd_id[keep], np.arange(int(keep.sum())))[1].astype(np.int8),
-        beta_path=np.array([f"{subject}/{file}" for file in files.tolist()])[keep],
-        beta_index=numbers["row"][keep].astype(np.int32),
+    return assemble_table(
+        subject,
+        session=session[keep],
+        run=numbers.get("run", np.ones(n, dtype=np.int64))[keep],
+        trial_in_run=numbers.get("trial", within + 1)[keep],
+        global_trial=np.arange(n)[keep],
+        nsd_id=nsd_id[keep],
         split=split[keep],
-        trial_id_average=average[keep],
-        trial_id_single=single[keep],
+        shared1000=np.zeros(int(keep.sum()), dtype=bool),
+        # Of all sessions, so that fewer of them renumber nothing.
+        test_ids=np.unique(nsd_id[split == "test"]),
+        planned_repeats=int(np.unique(nsd_id, return_counts=True)[1].max()),
+        beta_path=np.array([f"{subject}/{file}" for file in files.tolist()])[keep],
+        beta_index=numbers["row"][keep],
     )

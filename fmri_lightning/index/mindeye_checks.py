@@ -72,7 +72,7 @@ def check_trials(tables: MindEyeTables) -> None:
     if np.any(tables.column(SUBJECT) != int(tables.subject[4:])):
         raise BadInputError(f"{where} hold trials of subject {sorted(set(tables.column(SUBJECT).tolist()))}")
     published = published_subject(tables.subject, len(tables.shared1000))
-    if published and (usual, len(sessions)) != (NSD_TRIALS_PER_SESSION, published.sessions):
+    if published and (usual != NSD_TRIALS_PER_SESSION or len(sessions) not in published.session_counts):
         raise BadInputError(
             f"{where} have {len(sessions)} sessions of {usual} trials, NSD has {published.sessions} of "
             f"{NSD_TRIALS_PER_SESSION}; download them again"

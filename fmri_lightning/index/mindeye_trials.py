@@ -19,9 +19,8 @@ from fmri_lightning.index.mindeye import (
     read_mindeye_tables,
 )
 from fmri_lightning.index.mindeye_checks import MINDEYE_TABLE_CHECKS
-from fmri_lightning.index.repeats import count_repeats, number_test_items
 from fmri_lightning.index.split import assign_split
-from fmri_lightning.index.subject_index import SubjectIndex, sessions_to_keep
+from fmri_lightning.index.subject_index import SubjectIndex, assemble_table, sessions_to_keep
 from fmri_lightning.manifest import content_hash, file_fingerprint
 from fmri_lightning.records import TrialTable
 
@@ -61,28 +60,18 @@ def _trial_table(tables: MindEyeTables, sessions: str) -> TrialTable:
     session, rows = session[keep], row_of_trial[keep]
     global_trial = tables.column(GLOBAL_TRIAL)[rows]
     nsd_id = tables.nsd_id[global_trial]
-    repeat, n_repeats = count_repeats(nsd_id, global_trial)
     shared = tables.shared1000[nsd_id]
-    split = assign_split(nsd_id, shared)
-    _, first, counts = np.unique(session, return_index=True, return_counts=True)
-    shared_ids = np.flatnonzero(tables.shared1000)
-    average, single = number_test_items(nsd_id, repeat, split == "test", shared_ids, PLANNED_REPEATS)
-    return TrialTable(
-        subject=np.full(len(rows), tables.subject),
-        session=session.astype(np.int16),
-        run=tables.column(RUN)[rows].astype(np.int16),
-        trial_in_run=tables.column(TRIAL)[rows].astype(np.int16),
-        trial_in_session=(np.arange(len(rows)) - np.repeat(first, counts)).astype(np.int16),
-        global_trial=global_trial.astype(np.int32),
-        nsd_id=nsd_id.astype(np.int32),
-        coco_id=np.full(len(rows), -1, dtype=np.int32),
-        coco_split=np.full(len(rows), ""),
+    return assemble_table(
+        tables.subject,
+        session=session,
+        run=tables.column(RUN)[rows],
+        trial_in_run=tables.column(TRIAL)[rows],
+        global_trial=global_trial,
+        nsd_id=nsd_id,
+        split=assign_split(nsd_id, shared),
         shared1000=shared,
-        repeat=repeat.astype(np.int8),
-        n_repeats=n_repeats.astype(np.int8),
+        test_ids=np.flatnonzero(tables.shared1000),
+        planned_repeats=PLANNED_REPEATS,
         beta_path=np.full(len(rows), betas_file(tables.subject)),
-        beta_index=global_trial.astype(np.int32),
-        split=split,
-        trial_id_average=average,
-        trial_id_single=single,
+        beta_index=global_trial,
     )

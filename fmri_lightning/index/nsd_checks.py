@@ -109,7 +109,7 @@ def check_trials(tables: NSDTables) -> None:
             f"{tables.session_trials}; cut off? Download it again"
         )
     published = published_subject(tables.subject, len(tables.info.coco_id))
-    if published and (tables.session_trials, len(sessions)) != (NSD_TRIALS_PER_SESSION, published.sessions):
+    if published and (tables.session_trials != NSD_TRIALS_PER_SESSION or len(sessions) not in published.session_counts):
         raise BadInputError(
             f"{where} has {len(sessions)} sessions of {tables.session_trials} trials, NSD has {published.sessions} of "
             f"{NSD_TRIALS_PER_SESSION}; download it again"

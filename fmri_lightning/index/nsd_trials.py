@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from fmri_lightning.index.nsd import EXPDESIGN, STIM_INFO, beta_folder, responses_file, to_nsd_id
 from fmri_lightning.index.nsd_checks import NSD_TABLE_CHECKS, NSDTables, read_nsd_tables
-from fmri_lightning.index.repeats import count_repeats, number_test_items
 from fmri_lightning.index.split import assign_split
-from fmri_lightning.index.subject_index import SubjectIndex, sessions_to_keep
+from fmri_lightning.index.subject_index import SubjectIndex, assemble_table, sessions_to_keep
 from fmri_lightning.manifest import file_fingerprint
 from fmri_lightning.records import TrialTable
 
@@ -46,31 +45,22 @@ def _trial_table(root: Path, tables: NSDTables, sessions: str) -> TrialTable:
     responses, info = tables.responses, tables.info
     keep = sessions_to_keep(sessions, responses.session, tables.subject)
     nsd_id, session = tables.nsd_id[keep], responses.session[keep]
-    global_trial, row = tables.global_trial[keep], tables.trial_in_session[keep]
-    repeat, n_repeats = count_repeats(nsd_id, global_trial)
     shared = info.shared1000[nsd_id]
-    split = assign_split(nsd_id, shared)
-    planned = np.bincount(tables.design.masterordering).max()
-    shared_ids = np.sort(to_nsd_id(tables.design.sharedix))
-    average, single = number_test_items(nsd_id, repeat, split == "test", shared_ids, int(planned))
-    return TrialTable(
-        subject=np.full(len(nsd_id), tables.subject),
-        session=session.astype(np.int16),
-        run=responses.run[keep].astype(np.int16),
-        trial_in_run=responses.trial[keep].astype(np.int16),
-        trial_in_session=row.astype(np.int16),
-        global_trial=global_trial.astype(np.int32),
-        nsd_id=nsd_id.astype(np.int32),
-        coco_id=info.coco_id[nsd_id].astype(np.int32),
-        coco_split=info.coco_split[nsd_id],
+    return assemble_table(
+        tables.subject,
+        session=session,
+        run=responses.run[keep],
+        trial_in_run=responses.trial[keep],
+        global_trial=tables.global_trial[keep],
+        nsd_id=nsd_id,
+        split=assign_split(nsd_id, shared),
         shared1000=shared,
-        repeat=repeat.astype(np.int8),
-        n_repeats=n_repeats.astype(np.int8),
+        test_ids=np.sort(to_nsd_id(tables.design.sharedix)),
+        planned_repeats=int(np.bincount(tables.design.masterordering).max()),
         beta_path=_beta_paths(root, tables.subject, session),
-        beta_index=row.astype(np.int32),
-        split=split,
-        trial_id_average=average,
-        trial_id_single=single,
+        beta_index=tables.trial_in_session[keep],
+        coco_id=info.coco_id[nsd_id],
+        coco_split=info.coco_split[nsd_id],
     )
 
 

@@ -8,6 +8,8 @@ NSD_CATALOGUE = 73_000
 """Pictures in NSD's catalogue. A tree of another size is a miniature or another experiment: nothing here binds it."""
 
 NSD_TRIALS_PER_SESSION = 750
+WITHHELD_SESSIONS = 3
+"""The last sessions of every subject came out in August 2023 only; older downloads are whole without them."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class PublishedSubject:
     shared: int
     shared_trials: int
     median_ncsnr: float
+
+    @property
+    def session_counts(self) -> tuple[int, int]:
+        """Sessions of a complete download: all, or those published before August 2023, which lack the last three."""
+        return self.sessions, self.sessions - WITHHELD_SESSIONS
 
     @property
     def trials(self) -> int:
