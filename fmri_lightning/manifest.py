@@ -180,6 +180,25 @@ def file_fingerprint(path: Path | str) -> dict[str, Any]:
     return {"size": size, "head_tail_sha256": digest.hexdigest()}
 
 
+def file_sha256(path: Path | str) -> str:
+    """Hash a whole file: what head and tail cannot tell, a flipped bit in its middle.
+
+    Args:
+        path: An existing file.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        BadInputError: If the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def versions() -> dict[str, str]:
     """List the versions that made an artefact: Python, ourselves, and the libraries imported so far."""
     found = {"python": platform.python_version(), "fmri_lightning": __version__}

@@ -22,7 +22,15 @@ from fmri_lightning.betas.sources import open_source
 from fmri_lightning.betas.store import BetaStore, require_few_bad, store_hash, write_npz
 from fmri_lightning.errors import BadInputError, ResourceError, StageError
 from fmri_lightning.index.table import index_manifest, read_index
-from fmri_lightning.manifest import Manifest, atomic_path, content_hash, file_fingerprint, write_json, write_manifest
+from fmri_lightning.manifest import (
+    Manifest,
+    atomic_path,
+    content_hash,
+    file_fingerprint,
+    file_sha256,
+    write_json,
+    write_manifest,
+)
 from fmri_lightning.progress import track
 from fmri_lightning.records import TrialTable
 
@@ -155,13 +163,20 @@ def _fingerprint(path: Path) -> str:
     return f"{found['size']}:{found['head_tail_sha256']}"
 
 
-def build_store(plan: StorePlan, folder: Path, jobs: int = 1) -> BetaStore:
+def hash_files(plan: StorePlan) -> dict[str, str]:
+    """Hash every session file in full, by its name relative to the data root."""
+    paths = sorted(set(plan.source.files.values()))
+    return {_name(path, plan.config["root"]): file_sha256(path) for path in track(paths, "hashing files", len(paths))}
+
+
+def build_store(plan: StorePlan, folder: Path, jobs: int = 1, whole_files: bool = False) -> BetaStore:
     """Read, standardise and write a planned store, going on where an earlier run of the same plan stopped.
 
     Args:
         plan: From :func:`plan_store`.
         folder: Where the store goes; the caller holds its lock.
         jobs: Processes that read sessions.
+        whole_files: Record a hash of every session file in full.
 
     Returns:
         The finished store.
@@ -182,6 +197,8 @@ def build_store(plan: StorePlan, folder: Path, jobs: int = 1) -> BetaStore:
         raise
     partial.drop_voxels(bad)
     manifest = _finish(plan, partial, found, bad, folder)
+    if whole_files:
+        manifest.config["file_sha256"] = hash_files(plan)
     _write_times(folder, found, kept, plan, jobs)
     write_manifest(folder, manifest)
     partial.discard()

@@ -29,6 +29,7 @@ def betas(
     threshold: float = 0.1,
     dtype: Literal["float32", "float16"] = "float32",
     jobs: int = 1,
+    verify_files: bool = False,
     seed: int = 0,
     dry_run: bool = False,
     overwrite: bool = False,
@@ -51,6 +52,8 @@ def betas(
         threshold: Smallest reliability of means of three repeats.
         dtype: Number type of the store; float16 halves it, and what it rounds away is measured and told.
         jobs: Processes that read sessions; each holds one session of the mask in memory.
+        verify_files: Hash every session file in full: recorded with a new store, compared with the record of one that
+            is there. Without it a file is told by its size, first and last MiB.
         seed: Seed of the random repeat pairs.
         dry_run: Check the inputs and say what would be read and written.
         overwrite: Replace a store or preprocessing made from other inputs or settings.
@@ -75,7 +78,7 @@ def betas(
     if dry_run:
         print(_bill(plan, store_folder, preproc_folder, config, jobs))
         return
-    store = _make_store(plan, store_folder, store_done, jobs)
+    store = _make_store(plan, store_folder, store_done, jobs, verify_files)
     _make_preprocess(store, plan, config, preproc_folder)
 
 
@@ -128,18 +131,20 @@ def _refuse_foreign_preprocess(folder: Path, store_folder: Path, store_done: boo
     _is_done(folder, "preproc", plan, overwrite=False)
 
 
-def _make_store(plan: StorePlan, folder: Path, done: bool, jobs: int) -> BetaStore:
+def _make_store(plan: StorePlan, folder: Path, done: bool, jobs: int, verify_files: bool) -> BetaStore:
     from fmri_lightning.betas.build import build_store
     from fmri_lightning.betas.store import BetaStore
     from fmri_lightning.manifest import run_lock
 
     if done:
         store = BetaStore.open(folder)
+        if verify_files:
+            _verify_files(store, plan)
     else:
         made = [path for path in (folder, *folder.parents) if not path.exists()]
         try:
             with run_lock(folder):
-                store = build_store(plan, folder, jobs)
+                store = build_store(plan, folder, jobs, verify_files)
         except StageError:
             # Bad input leaves nothing behind, not even the folders.
             with contextlib.suppress(OSError):
@@ -148,6 +153,24 @@ def _make_store(plan: StorePlan, folder: Path, done: bool, jobs: int) -> BetaSto
             raise
     _say_store(store, done)
     return store
+
+
+def _verify_files(store: BetaStore, plan: StorePlan) -> None:
+    from fmri_lightning.betas.build import hash_files
+
+    recorded = store.manifest.config.get("file_sha256")
+    if recorded is None:
+        raise BadInputError(
+            f"{store.folder} was made without --verify_files and holds no hashes of whole files; make it again with "
+            "--verify_files true --overwrite true"
+        )
+    changed = [name for name, found in hash_files(plan).items() if recorded.get(name) != found]
+    if changed:
+        raise BadInputError(
+            f"{changed[0]} is not the file that {store.folder} was made from ({len(changed)} of {len(recorded)} files "
+            "changed, size and ends are the same): download it again"
+        )
+    print(f"{len(recorded)} session files are those the store was made from, by their sha256")
 
 
 def _say_store(store: BetaStore, done: bool) -> None:

@@ -40,3 +40,11 @@ def larger_store(larger):
     out = index_root.parent
     betas(tree.root, index=index_root, out=out / "betas", preproc_out=out / "preproc")
     return BetaStore.open(out / "betas" / "subj01"), read_index(index_root, "subj01")
+
+
+@pytest.fixture
+def own_tree(tmp_path):
+    """A tree that the test may damage, and its index."""
+    tree = write_tiny_nsd(tmp_path / "own" / "nsd", nifti=False)
+    index(tree.root, out=tmp_path / "own" / "index")
+    return tree, tmp_path / "own" / "index"

@@ -6,24 +6,12 @@ import pytest
 from fmri_lightning.betas import build, nsd_volumes, partial, store
 from fmri_lightning.betas.command import betas
 from fmri_lightning.betas.store import BetaStore
-from fmri_lightning.errors import BadInputError, ResourceError, UsageError
+from fmri_lightning.errors import BadInputError, ResourceError
 from fmri_lightning.index.command import index
 from fmri_lightning.index.split import is_validation
 from fmri_lightning.index.table import index_manifest, read_index
-from fmri_lightning.manifest import read_json
-from tests.index.tiny_nsd import B3, write_tiny_nsd
-
-FILES = ("betas.npy", "t0.npz", "voxels.parquet")
-
-
-def make(tree, index_root, out, **flags):
-    flags = {"mask": "roi", **flags}
-    betas(tree.root, index=index_root, out=out / "betas", preproc_out=out / "preproc", **flags)
-    return BetaStore.open(out / "betas" / flags.get("subject", "subj01"), verify=True)
-
-
-def bytes_of(folder):
-    return {name: (folder / name).read_bytes() for name in FILES}
+from tests.betas.made_stores import FILES, bytes_of, make, refused
+from tests.index.tiny_nsd import B3
 
 
 @pytest.mark.parametrize("subject", ["subj01", "subj02"])
@@ -219,22 +207,6 @@ def test_damage_of_a_finished_store_is_found(tiny, tiny_index, tmp_path):
         store.read_parquet(folder / "voxels.parquet")
 
 
-@pytest.fixture
-def own_tree(tmp_path):
-    """A tree that the test may damage, and its index."""
-    tree = write_tiny_nsd(tmp_path / "own" / "nsd", nifti=False)
-    index(tree.root, out=tmp_path / "own" / "index")
-    return tree, tmp_path / "own" / "index"
-
-
-def refused(tree, index_root, tmp_path, match, error=BadInputError, **flags):
-    out = tmp_path / "out"
-    with pytest.raises(error, match=match) as caught:
-        make(tree, index_root, out, **flags)
-    assert "\n" not in str(caught.value)
-    assert not out.exists()
-
-
 @pytest.mark.parametrize(
     ("flags", "match"),
     [
@@ -267,69 +239,6 @@ def test_missing_and_damaged_session_files_are_named(own_tree, tmp_path):
     path.unlink()
     path.mkdir()
     refused(tree, index_root, tmp_path, r"betas_session02\.hdf5 is a folder, not a file")
-
-
-def test_a_damaged_session_never_poisons_finished_ones(own_tree, tmp_path, monkeypatch):
-    tree, index_root = own_tree
-    whole = make(tree, index_root, tmp_path / "whole")
-    path = tree.root / f"nsddata_betas/ppdata/subj01/func1pt8mm/{B3}/betas_session01.hdf5"
-    original = path.read_bytes()
-    path.unlink()
-    with h5py.File(path, "w") as handle:
-        handle["betas"] = np.ones((24, 5, 8, 6), dtype=np.int16)
-    message = r"betas_session01\.hdf5: 1\d\d of 1\d\d voxels .* constant or NaN.*; 1 finished sessions are kept"
-    with pytest.raises(BadInputError, match=message):
-        make(tree, index_root, tmp_path / "cut")
-    folder = tmp_path / "cut" / "betas" / "subj01"
-    assert [p.name for p in folder.iterdir()] == [".building"]
-    path.write_bytes(original)
-    read = []
-    monkeypatch.setattr(nsd_volumes, "read_voxels", lambda path, ijk: read.append(path.name) or reader_read(path, ijk))
-    make(tree, index_root, tmp_path / "cut")
-    assert read == ["betas_session01.hdf5"]
-    assert bytes_of(folder) == bytes_of(whole.folder)
-    kept = {s["session"]: s["kept_from_an_earlier_run"] for s in read_json(folder / "run.json")["sessions"]}
-    assert kept == {1: False, 2: True}
-
-
-def test_when_every_session_is_damaged_nothing_is_left(own_tree, tmp_path):
-    tree, index_root = own_tree
-    for session in (1, 2):
-        path = tree.root / f"nsddata_betas/ppdata/subj01/func1pt8mm/{B3}/betas_session{session:02d}.hdf5"
-        path.unlink()
-        with h5py.File(path, "w") as handle:
-            handle["betas"] = np.ones((24, 5, 8, 6), dtype=np.int16)
-    refused(tree, index_root, tmp_path, "voxels of the mask are constant or NaN")
-
-
-def test_any_number_of_jobs_gives_the_same_bytes(tiny, tiny_index, tmp_path, capsys):
-    one = make(tiny, tiny_index, tmp_path / "one")
-    two = make(tiny, tiny_index, tmp_path / "two", jobs=2)
-    assert bytes_of(one.folder) == bytes_of(two.folder)
-    assert one.manifest.config == two.manifest.config
-    assert read_json(two.folder / "run.json")["jobs"] == 2
-    lines = capsys.readouterr().out
-    assert lines.count("session 01: 0.0 MB of betas_session01.hdf5 in ") == 2
-    with pytest.raises(UsageError, match="--jobs is at least 1, not 0"):
-        make(tiny, tiny_index, tmp_path / "none", jobs=0)
-
-
-def test_a_damaged_session_in_another_process_is_named(own_tree, tmp_path):
-    tree, index_root = own_tree
-    path = tree.root / f"nsddata_betas/ppdata/subj01/func1pt8mm/{B3}/betas_session02.hdf5"
-    path.unlink()
-    with h5py.File(path, "w") as handle:
-        handle["betas"] = np.ones((24, 5, 8, 6), dtype=np.int16)
-    with pytest.raises(BadInputError, match=r"betas_session02.*1 finished sessions are kept"):
-        make(tree, index_root, tmp_path, jobs=2)
-
-
-def test_bytes_and_seconds_of_every_session_are_kept(tiny, tiny_index, tmp_path):
-    made = make(tiny, tiny_index, tmp_path)
-    sessions = read_json(made.folder / "run.json")["sessions"]
-    assert [s["session"] for s in sessions] == [1, 2]
-    assert {s["bytes_read"] for s in sessions} == {made.betas.shape[1] * (24 * 2 + 65)}
-    assert all(s["read_s"] > 0 for s in sessions)
 
 
 @pytest.mark.parametrize("name", ["roi/prf-visualrois", "ncsnr"])

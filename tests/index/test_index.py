@@ -7,6 +7,7 @@ import pytest
 from scipy.io import loadmat
 
 from fmri_lightning.errors import BadInputError, UsageError
+from fmri_lightning.index import nsd_checks, published
 from fmri_lightning.index.command import index
 from fmri_lightning.index.nsd import EXPDESIGN, STIM_INFO, read_responses, responses_file, to_nsd_id
 from fmri_lightning.index.split import assign_split, is_validation, split_hash
@@ -247,3 +248,17 @@ def test_split_hash_names_ids_and_splits():
     ids, split = np.array([3, 1, 3]), np.array(["train", "test", "train"])
     assert split_hash(ids, split) == content_hash(np.array([1, 3], dtype=np.int32), np.array(["test", "train"]))
     assert split_hash(ids, split) != split_hash(ids, np.array(["val", "test", "val"]))
+
+
+def test_a_download_without_the_three_late_sessions_is_whole(own, tmp_path, monkeypatch):
+    monkeypatch.setattr(published, "NSD_CATALOGUE", own.catalogue)
+    monkeypatch.setattr(nsd_checks, "NSD_TRIALS_PER_SESSION", own.trials_per_session)
+    facts = vars(published.SUBJECTS["subj01"])
+    for sessions, whole in ((5, True), (2, True), (4, False)):
+        subject = published.PublishedSubject(**{**facts, "sessions": sessions})
+        monkeypatch.setitem(published.SUBJECTS, "subj01", subject)
+        if whole:
+            index(own.root, out=tmp_path / str(sessions))
+            continue
+        with pytest.raises(BadInputError, match=f"has 2 sessions of 24 trials, NSD has {sessions} of"):
+            index(own.root, out=tmp_path / str(sessions))
