@@ -43,7 +43,9 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "demo": Command("run every stage on a simulated brain and end with a page", "fmri_lightning.demo:demo"),
-    "simulate": Command("write a simulated brain in NSD's own file layout", "fmri_lightning.simulate.command:simulate"),
+    "simulate": Command(
+        "write a simulated brain in the layout of NSD or MindEye2", "fmri_lightning.simulate.command:simulate"
+    ),
     "index": Command("list which trial showed which picture, and split", "fmri_lightning.index.command:index"),
     "betas": Command("read betas, z-score, scale, choose voxels", "fmri_lightning.betas.command:betas"),
     "clip-cache": Command("embed every picture once", "fmri_lightning.embeddings.command:clip_cache"),

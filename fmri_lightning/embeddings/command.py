@@ -42,7 +42,7 @@ def clip_cache(
     Parts of 4,096 vectors are written as they come; the same command resumes a run that was stopped.
 
     Args:
-        root: NSD tree, whose nsd_stimuli.hdf5 is read.
+        root: Data root with pictures: nsd_stimuli.hdf5, COCO photographs, MindEye2's file, or a folder stimuli.
         images: Folder of pictures, instead of root.
         space: Short name: vit-b-32 (default), vit-l-14, vit-h-14, vit-bigg-14, mini-source, mini-target;
             or a folder written by save_pretrained.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.index.delimited import read_columns
+from fmri_lightning.index.folder_stimuli import OWN_STIMULI, FolderStimuli
 from fmri_lightning.index.split import (
     NOT_COMPARABLE,
     SPLITS,
@@ -25,7 +26,6 @@ from fmri_lightning.index.split import (
     is_validation,
     require_all_splits,
 )
-from fmri_lightning.index.stimuli import FolderStimuli
 from fmri_lightning.index.subject_index import SubjectIndex, assemble_table, sessions_to_keep
 from fmri_lightning.manifest import file_fingerprint
 from fmri_lightning.records import TrialTable
@@ -64,10 +64,12 @@ def index_arrays(
     files, numbers = files[time], {name: column[time] for name, column in numbers.items()}
     _check_rows(path, numbers["session"], files, numbers["row"])
     names = [columns["stimulus"][t] for t in time]
-    ids = FolderStimuli(root / "stimuli").id_of_name
+    ids = FolderStimuli(root / OWN_STIMULI).id_of_name
     unknown = sorted(set(names) - set(ids))
     if unknown:
-        raise BadInputError(f"{path} names {len(unknown)} pictures that {root / 'stimuli'} lacks, first {unknown[0]!r}")
+        raise BadInputError(
+            f"{path} names {len(unknown)} pictures that {root / OWN_STIMULI} lacks, first {unknown[0]!r}"
+        )
     nsd_id = np.array([ids[name] for name in names], dtype=np.int64)
     given = [columns["split"][t] for t in time] if "split" in columns else None
     split, test_set = _split(path, nsd_id, given, split_file, ids)

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.index.stimulus_source import require_known
 
+OWN_STIMULI = "stimuli"
+"""Folder of the pictures below a data root of one's own (``--source arrays``)."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _NSD_NAME = re.compile(r"nsd[-_]?0*(\d+)")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.index.coco_stimuli import COCO, CocoStimuli
-from fmri_lightning.index.folder_stimuli import SUFFIXES, FolderStimuli
+from fmri_lightning.index.folder_stimuli import OWN_STIMULI, SUFFIXES, FolderStimuli
 from fmri_lightning.index.mindeye_stimuli import MINDEYE_IMAGES, MindEyeStimuli
 from fmri_lightning.index.nsd_stimuli import STIMULI, NSDStimuli
 from fmri_lightning.index.stimulus_source import StimulusSource
@@ -27,6 +27,7 @@ FORMS = {
     STIMULI: "NSD's own pictures",
     COCO: "COCO photographs that NSD's catalogue crops",
     MINDEYE_IMAGES: "MindEye2's pictures of 224 pixels",
+    OWN_STIMULI: "a folder of pictures of your own",
 }
 """Where a data root may hold its pictures."""
 
@@ -35,9 +36,9 @@ def open_stimuli(root: Path | str | None = None, images: Path | str | None = Non
     """Open the pictures of a data root or of a folder.
 
     Args:
-        root: Folder that contains ``nsddata_stimuli/`` with nsd_stimuli.hdf5 or with COCO photographs, or
-            coco_images_224_float16.hdf5 of MindEye2. NSD's own file, once there, is the one that is read: damaged, it
-            is refused and nothing takes its place.
+        root: Folder that contains ``nsddata_stimuli/`` with nsd_stimuli.hdf5 or with COCO photographs,
+            coco_images_224_float16.hdf5 of MindEye2, or a folder ``stimuli`` of your own pictures. NSD's own file, once
+            there, is the one that is read: damaged, it is refused and nothing takes its place.
         images: A folder of pictures. Ids come from names such as ``nsd00123.png``; where no file is named so,
             they are the position in the sorted list of names.
 
@@ -55,6 +56,8 @@ def open_stimuli(root: Path | str | None = None, images: Path | str | None = Non
     form = _form(Path(root))
     if form == COCO:
         return CocoStimuli(Path(root))
+    if form == OWN_STIMULI:
+        return FolderStimuli(Path(root) / OWN_STIMULI)
     return MindEyeStimuli(Path(root)) if form == MINDEYE_IMAGES else NSDStimuli(Path(root))
 
 
@@ -74,8 +77,8 @@ def stimuli_identity(root: Path | str | None = None, images: Path | str | None =
     """Tell a set of pictures from another: the same ids of another tree are other pictures.
 
     Args:
-        root: Data root; identified by size, head and tail of its file, or by the catalogue's crops with the names and
-            sizes of the COCO photographs.
+        root: Data root; identified by size, head and tail of its file, by the catalogue's crops with the names and
+            sizes of the COCO photographs, or like a folder.
         images: Folder of pictures; identified by names and sizes.
 
     Returns:
@@ -88,6 +91,8 @@ def stimuli_identity(root: Path | str | None = None, images: Path | str | None =
         form = _form(Path(root))
         if form == COCO:
             return CocoStimuli(Path(root)).identity()
+        if form == OWN_STIMULI:
+            return stimuli_identity(images=Path(root) / OWN_STIMULI)
         stimuli = file_fingerprint(Path(root) / form)
         prefix = "mindeye2:" if form == MINDEYE_IMAGES else ""
         return f"{prefix}{stimuli['size']}:{stimuli['head_tail_sha256']}"
@@ -106,7 +111,7 @@ def _form(root: Path) -> str:
     present = _present(root)
     if not present:
         places = "; ".join(f"{what} ({place})" for place, what in FORMS.items())
-        raise BadInputError(f"no pictures in {root}: everything is missing of {places}; bring one of the three there")
+        raise BadInputError(f"no pictures in {root}: everything is missing of {places}; bring one of them there")
     if STIMULI not in present and len(present) > 1:
         raise BadInputError(
             f"{root} holds pictures in two forms, {' and '.join(present)}, which differ in size; keep one of them there"

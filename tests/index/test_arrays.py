@@ -7,6 +7,7 @@ from fmri_lightning.betas.leaks import check_t0
 from fmri_lightning.betas.store import BetaStore
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.index.command import index
+from fmri_lightning.index.stimuli import open_stimuli, stimuli_identity
 from fmri_lightning.index.table import index_manifest, read_index
 
 N = 40
@@ -83,4 +84,51 @@ def test_a_wrong_table_is_named(root, old, new, match):
 def test_arrays_that_need_pickling_are_refused(root):
     np.save(root / "ann" / "betas.npy", np.array([[None]], dtype=object), allow_pickle=True)
     with pytest.raises(BadInputError, match=r"betas\.npy cannot be read as an array of numbers"):
+        made(root)
+
+
+def test_pictures_below_the_root_are_those_that_the_trials_name(root):
+    source = open_stimuli(root=root)
+    assert source.ids.tolist() == list(range(N))
+    assert source.read([7])[0, 0, 0].tolist() == [7, 0, 0]
+    assert stimuli_identity(root=root) == stimuli_identity(images=root / "stimuli")
+
+
+def test_sessions_may_lie_in_files_of_their_own_with_one_mask(root):
+    both = np.load(root / "ann" / "betas.npy")
+    np.save(root / "ann" / "one.npy", both[:N])
+    np.save(root / "ann" / "two.npy", both[N:].astype(np.float32))
+    lines = [f"p{i:02d}.png\t{s + 1}\t{name}.npy\t{i}" for s, name in enumerate(("one", "two")) for i in range(N)]
+    (root / "ann" / "trials.tsv").write_text("stimulus\tsession\tbetas\trow\n" + "\n".join(lines) + "\n")
+    _, store = made(root)
+    session = np.repeat([0, 1], N)
+    assert np.allclose(store.betas * store.t0["std"][session] + store.t0["mean"][session], both, atol=1e-5)
+    np.save(root / "ann" / "two.npy", both[N:, :4])
+    with pytest.raises(BadInputError, match=r"differ in voxels: one\.npy 5, two\.npy 4"):
+        made(root, overwrite=True)
+
+
+def test_regions_and_positions_come_from_voxels_tsv(root):
+    rows = [f"{v}\t{v + 1}\t{v + 2}\t{int(v in (1, 3))}" for v in range(5)]
+    (root / "ann" / "voxels.tsv").write_text("i\tj\tk\tV1\n" + "\n".join(rows) + "\n")
+    _, whole = made(root)
+    out = root.parent / "part"
+    places = {"index": root.parent / "index", "out": out / "betas", "preproc_out": out / "preproc"}
+    betas(root, subject="ann", roi="V1", mask="roi", **places)
+    part = BetaStore.open(out / "betas" / "ann")
+    assert part.ijk.tolist() == [[1, 2, 3], [3, 4, 5]]
+    assert np.array_equal(part.betas, whole.betas[:, [1, 3]])
+    with pytest.raises(BadInputError, match=r"no region 'nsdgeneral' of ann; --roi takes all, V1"):
+        betas(root, subject="ann", mask="roi", **places)
+    (root / "ann" / "voxels.tsv").write_text("i\tj\tk\n1\t2\t3\n")
+    with pytest.raises(BadInputError, match=r"voxels\.tsv has 1 voxels, the betas have 5 columns"):
+        betas(root, subject="ann", roi="all", mask="roi", **places)
+
+
+def test_a_picture_in_two_splits_is_refused(root):
+    path = root / "ann" / "trials.tsv"
+    header, *rows = path.read_text().splitlines()
+    split = ["test", *["train"] * (2 * N - 1)]
+    path.write_text("\n".join([f"{header}\tsplit", *(f"{r}\t{s}" for r, s in zip(rows, split, strict=True))]) + "\n")
+    with pytest.raises(BadInputError, match="puts 1 pictures in two splits; a split is by picture"):
         made(root)
