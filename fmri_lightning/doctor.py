@@ -81,9 +81,10 @@ def _check_files(root: Path, subject: str) -> None:
 def _check_runs(leaks: Path | None, pairing: Path | None) -> None:
     from fmri_lightning import run_checks
 
-    lines = [] if leaks is None else run_checks.leaks(leaks)
-    lines += [] if pairing is None else run_checks.pairing(pairing)
-    print("\n".join(lines))
+    for line in () if leaks is None else run_checks.leaks(leaks):
+        print(line, flush=True)
+    for line in () if pairing is None else run_checks.pairing(pairing):
+        print(line, flush=True)
 
 
 def _check_expectations(run: Path) -> None:

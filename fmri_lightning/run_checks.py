@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,13 +81,13 @@ def folder_of_subject(folder: str, subject: str) -> Path:
     return path if (path / "manifest.json").is_file() else path / subject
 
 
-def leaks(run: Path) -> list[str]:
+def leaks(run: Path) -> Iterator[str]:
     """Check every record behind a run, and recompute every statistic from its training trials and stimuli.
 
     Args:
         run: Folder written by predict.
 
-    Returns:
+    Yields:
         One line per check that passed, and per part that was not there to check.
 
     Raises:
@@ -94,7 +95,7 @@ def leaks(run: Path) -> list[str]:
     """
     from fmri_lightning.run_leaks.check import check_run
 
-    return check_run(run)
+    yield from check_run(run)
 
 
 def pairing(run: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from fmri_lightning.betas.leaks import check_leaks, check_split
@@ -16,32 +17,36 @@ from fmri_lightning.run_leaks.ridge import check_ridge
 OPTIONAL = ("index", "betas", "clip_cache", "target_cache", "encoder", "adapter", "calibration")
 
 
-def check_run(run: Path) -> list[str]:
+def check_run(run: Path) -> Iterator[str]:
     """Check index, betas, preprocessing, caches, encoder, adapter, calibration, results and fingerprint of a run.
 
     Args:
         run: Folder written by predict.
 
-    Returns:
-        One line per check that passed, and per part that was not there to check.
+    Yields:
+        One line per check that passed, and per part that was not there to check, as they end.
 
     Raises:
         BadInputError: At the first leak or mismatch; it names file, statistic and stimuli or trials.
     """
     parts = RunParts.open(run)
-    lines = [*_check_brain(parts)]
-    lines += [check_cache(name, cache, parts) for name, cache in parts.caches.items()]
+    yield from _check_brain(parts)
+    for name, cache in parts.caches.items():
+        yield check_cache(name, cache, parts)
     if parts.used("encoder"):
-        lines += check_encoder(parts)
+        yield from check_encoder(parts)
         ridge = check_ridge(parts) if "clip_cache" in parts.caches else None
-        lines += [] if ridge is None else [ridge]
+        if ridge is not None:
+            yield ridge
     if parts.used("adapter"):
-        lines += check_adapter(parts)
+        yield from check_adapter(parts)
     if parts.used("calibration"):
-        lines += check_calibration(parts)
-    lines += [*check_results(parts), check_fingerprint(parts)]
+        yield from check_calibration(parts)
+    yield from check_results(parts)
+    yield check_fingerprint(parts)
     absent = [name for name in OPTIONAL if not parts.used(name)]
-    return [*lines, f"not there to check, for the run read none: {', '.join(absent)}"] if absent else lines
+    if absent:
+        yield f"not there to check, for the run read none: {', '.join(absent)}"
 
 
 def _check_brain(parts: RunParts) -> list[str]:

@@ -184,7 +184,7 @@ def calibrated(parts, folder, split, recorded="same", true_of=("train",), std_of
 
 def refused(run, *words):
     with pytest.raises(BadInputError) as caught:
-        leaks(run)
+        list(leaks(run))
     message = str(caught.value)
     for word in words:
         assert re.search(word, message), f"{word!r} is not in {message!r}"

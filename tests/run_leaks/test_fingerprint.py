@@ -2,6 +2,8 @@
 
 import pytest
 
+from fmri_lightning.doctor import doctor
+from fmri_lightning.errors import BadInputError
 from tests.run_leaks.small_run import (
     content_of_run,
     copy_of,
@@ -36,3 +38,10 @@ def test_settings_of_another_run_are_refused(run, tmp_path):
     refused(
         copy_of(run, tmp_path, model_condition="mean"), "predict.yaml is of another run than .*condition: predicted"
     )
+
+
+def test_doctor_tells_what_passed_before_the_first_leak(run, tmp_path, capsys):
+    copied = content_of_run(copy_of(run, tmp_path), betas="0" * 64)
+    with pytest.raises(BadInputError, match="made from other inputs"):
+        doctor(leaks=copied)
+    assert "split: no picture is in two splits" in capsys.readouterr().out

@@ -18,7 +18,7 @@ from tests.run_leaks.small_run import (
 
 
 def test_an_honest_run_passes_every_check(run):
-    lines = leaks(run)
+    lines = list(leaks(run))
     for words in (
         "split: no picture is in two",
         "T0: every session",
@@ -40,7 +40,7 @@ def test_an_honest_run_passes_every_check(run):
 
 
 def test_an_honest_calibrated_run_of_a_network_passes(parts, network_run):
-    lines = leaks(network_run)
+    lines = list(leaks(network_run))
     n_val = len(ids_of(parts, "val"))
     for words in (
         "mlp.ckpt: space.mean, space.std, space.median_norm, target_mean, target_std are",
@@ -61,7 +61,7 @@ def test_given_embeddings_are_checked_as_far_as_they_go(parts, tmp_path):
     write_cache(tmp_path / "given.parquet", test, np.random.default_rng(0).normal(size=(len(test), 16)), TARGET)
     given = {"data_embeddings": tmp_path / "given.parquet", "model_encoder_ckpt": None, "model_adapter_ckpt": None}
     run = predict(parts, tmp_path / "run", **given)
-    lines = leaks(run)
+    lines = list(leaks(run))
     assert any(line.startswith("embeddings: 20 pictures as hashed") for line in lines)
     assert any(line.startswith("gallery: 100 training stimuli") for line in lines)
     assert lines[-1].endswith("read none: betas, encoder, adapter, calibration")
@@ -72,6 +72,6 @@ def test_given_embeddings_are_checked_as_far_as_they_go(parts, tmp_path):
 
 
 def test_a_control_is_checked_without_the_brain_it_never_read(parts, tmp_path):
-    lines = leaks(predict(parts, tmp_path / "run", model_condition="true_target") / "controls" / "true_target")
+    lines = list(leaks(predict(parts, tmp_path / "run", model_condition="true_target") / "controls" / "true_target"))
     assert lines[-1].endswith("read none: betas, encoder, calibration")
     assert any(line.startswith("split: no picture") for line in lines)
