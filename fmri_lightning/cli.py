@@ -54,7 +54,7 @@ COMMANDS: dict[str, Command] = {
     "predict": Command("draw pictures from brain activity"),
     "evaluate": Command("score pictures by published protocols", "fmri_lightning.evaluation.command:evaluate"),
     "report": Command("write one page with pictures and numbers", "fmri_lightning.report.command:report"),
-    "doctor": Command("show what this installation and machine can do", "fmri_lightning.doctor:doctor"),
+    "doctor": Command("show what this installation and machine can do", "fmri_lightning.doctor.command:doctor"),
 }
 
 # Known and harmless: told once here instead of to every user.

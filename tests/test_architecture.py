@@ -29,10 +29,6 @@ TOP = {
     "cli",
     "lightning_cli",
     "doctor",
-    "file_checks",
-    "run_checks",
-    "run_expectations",
-    "run_leaks",
     "demo",
     "__main__",
 }
@@ -43,7 +39,7 @@ FORBIDDEN_IMPORTS = {"pandas", "pickle", "jaxtyping", "hydra", "omegaconf", "job
 # Imported where something is read or written, so that code which trains or samples runs without them.
 LAZY_IN_TRAINING = {"pyarrow", "nibabel", "wandb"}
 HEAVY = {"torch", "lightning", "transformers", "diffusers", "torchmetrics"}
-LIGHT = ("cli.py", "usage.py", "demo.py", "doctor.py", "errors.py", "manifest.py", "records.py", "seeding.py")
+LIGHT = ("cli.py", "usage.py", "demo.py", "errors.py", "manifest.py", "records.py", "seeding.py")
 
 
 def sources(folder=PACKAGE):

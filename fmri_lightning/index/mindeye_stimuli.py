@@ -5,18 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from fmri_lightning.errors import BadInputError
-from fmri_lightning.index.hdf5_pictures import read_layout, read_rows
-from fmri_lightning.index.stimulus_source import require_known
+from fmri_lightning.index.hdf5_pictures import HDF5Pictures, read_layout, read_rows
 
 MINDEYE_IMAGES = "coco_images_224_float16.hdf5"
 DATASET = "images"
 _ROWS_PER_BLOCK = 64
 
 
-class MindEyeStimuli:
+class MindEyeStimuli(HDF5Pictures):
     """``images``: float16 (n, 3, height, width), RGB from 0 to 1, the row number is the nsd_id.
 
     Args:
@@ -27,37 +26,23 @@ class MindEyeStimuli:
     """
 
     def __init__(self, root: Path) -> None:
-        self.path = root / MINDEYE_IMAGES
-        shape, dtype = read_layout(self.path, DATASET, "MindEye2's dataset")
+        path = root / MINDEYE_IMAGES
+        shape, dtype = read_layout(path, DATASET, "MindEye2's dataset")
         if len(shape) != 4 or shape[1] != 3 or dtype != np.float16:
-            raise BadInputError(f"{self.path}: {DATASET} is {dtype} {shape}, expected float16 (n, 3, height, width)")
-        self._n, self._size = shape[0], shape[2:]
+            raise BadInputError(f"{path}: {DATASET} is {dtype} {shape}, expected float16 (n, 3, height, width)")
+        super().__init__(path, shape[0])
+        self._size = shape[2:]
 
-    @property
-    def ids(self) -> NDArray[np.int32]:
-        """0-based ids of all pictures, (n,)."""
-        return np.arange(self._n, dtype=np.int32)
+    def pictures_of(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Read rows that are strictly ascending: 255 times the stored value, rounded, uint8 (n, height, width, 3).
 
-    def read(self, ids: ArrayLike) -> NDArray[np.uint8]:
-        """Read pictures by id.
-
-        Args:
-            ids: 0-based nsd_ids in any order, repeats allowed, (n,).
-
-        Returns:
-            255 times the stored value, rounded: uint8 (n, height, width, 3), in the order of ``ids``. Half
-            precision is finer than half a grey level everywhere from 0 to 1, so that all 256 values survive.
-
-        Raises:
-            BadInputError: If an id is not in the file, the file is damaged, or values do not round to 0 … 255.
+        Half precision is finer than half a grey level everywhere from 0 to 1, so that all 256 values survive.
         """
-        unique, inverse = np.unique(np.asarray(ids, dtype=np.int64), return_inverse=True)
-        require_known(unique, self.ids, self.path)
-        pictures = np.empty((len(unique), *self._size, 3), dtype=np.uint8)
-        for start in range(0, len(unique), _ROWS_PER_BLOCK):
+        pictures = np.empty((len(rows), *self._size, 3), dtype=np.uint8)
+        for start in range(0, len(rows), _ROWS_PER_BLOCK):
             block = slice(start, start + _ROWS_PER_BLOCK)
-            pictures[block] = self._read_block(unique[block])
-        return pictures[inverse]
+            pictures[block] = self._read_block(rows[block])
+        return pictures
 
     def _read_block(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         levels = np.round(read_rows(self.path, DATASET, rows).astype(np.float32) * 255)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from fmri_lightning.doctor import doctor
+from fmri_lightning.doctor.command import doctor
 from fmri_lightning.errors import BadInputError
-from tests.run_leaks.small_run import (
+from tests.doctor.leaks.small_run import (
     content_of_run,
     copy_of,
     edit_json,

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fmri_lightning.betas.leaks import check_leaks, check_split
-from fmri_lightning.run_leaks.caches import check_cache
-from fmri_lightning.run_leaks.calibrations import check_calibration
-from fmri_lightning.run_leaks.checkpoints import check_adapter, check_encoder
-from fmri_lightning.run_leaks.fingerprint import check_fingerprint
-from fmri_lightning.run_leaks.gallery import check_results
-from fmri_lightning.run_leaks.parts import RunParts
-from fmri_lightning.run_leaks.ridge import check_ridge
+from fmri_lightning.doctor.leaks.caches import check_cache
+from fmri_lightning.doctor.leaks.calibrations import check_calibration
+from fmri_lightning.doctor.leaks.checkpoints import check_adapter, check_encoder
+from fmri_lightning.doctor.leaks.fingerprint import check_fingerprint
+from fmri_lightning.doctor.leaks.gallery import check_results
+from fmri_lightning.doctor.leaks.parts import RunParts
+from fmri_lightning.doctor.leaks.ridge import check_ridge
 
 OPTIONAL = ("index", "betas", "clip_cache", "target_cache", "encoder", "adapter", "calibration")
 

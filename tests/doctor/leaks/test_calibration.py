@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from fmri_lightning.adapter.calibration import FILE
-from tests.run_leaks.small_run import (
+from tests.doctor.leaks.small_run import (
     calibrated,
     copy_of,
     ids_of,

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.run_leaks.small_run import calibrated, predict, write_parts
+from tests.doctor.leaks.small_run import calibrated, predict, write_parts
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmri_lightning.doctor.leaks.parts import NEXT, RunParts
 from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.generation.frontend import first_by_hash, nearest
@@ -14,7 +15,6 @@ from fmri_lightning.generation.predictions import FILE_NAME, Predictions, read_p
 from fmri_lightning.generation.summary import SUMMARY
 from fmri_lightning.manifest import read_json
 from fmri_lightning.metrics.cosine import cosine, mean_vector_cosine
-from fmri_lightning.run_leaks.parts import NEXT, RunParts
 
 TIE = 1e-6
 """Cosines of two neighbours closer than this may change places by rounding."""

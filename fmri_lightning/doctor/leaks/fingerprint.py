@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from fmri_lightning.doctor.leaks.parts import NEXT, RunParts
 from fmri_lightning.encoder.stored import read_checkpoint
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.generation.fingerprint import differences
 from fmri_lightning.generation.predictions import FILE_NAME, read_predictions
 from fmri_lightning.generation.summary import SUMMARY
 from fmri_lightning.manifest import content_hash, read_json, read_manifest
-from fmri_lightning.run_leaks.parts import NEXT, RunParts
 
 OF_DATA = ("subject", "trial_mode", "test_set", "gallery_limit")
 OF_MODEL = ("condition", "n_samples", "guidance_scale", "num_inference_steps", "noise_level", "scheduler")

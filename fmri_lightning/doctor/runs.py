@@ -93,7 +93,7 @@ def leaks(run: Path) -> Iterator[str]:
     Raises:
         BadInputError: At the first leak, naming the trials or stimuli.
     """
-    from fmri_lightning.run_leaks.check import check_run
+    from fmri_lightning.doctor.leaks.check import check_run
 
     yield from check_run(run)
 

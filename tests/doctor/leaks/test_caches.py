@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fmri_lightning.embeddings.cache import EmbeddingCache
-from tests.run_leaks.small_run import (
+from tests.doctor.leaks.small_run import (
     copy_of,
     ids_of,
     refused,

@@ -4,7 +4,8 @@ import importlib.metadata
 
 import pytest
 
-from fmri_lightning import __version__, doctor
+from fmri_lightning import __version__
+from fmri_lightning.doctor import command as doctor
 from fmri_lightning.errors import BadInputError
 
 

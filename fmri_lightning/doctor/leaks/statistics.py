@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fmri_lightning.doctor.leaks.parts import RunParts
+from fmri_lightning.doctor.leaks.suspects import suspects
 from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.errors import BadInputError
-from fmri_lightning.run_leaks.parts import RunParts
-from fmri_lightning.run_leaks.suspects import suspects
 
 Vectors = NDArray[np.float64]
 

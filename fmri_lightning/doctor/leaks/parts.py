@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmri_lightning.doctor.runs import folder_of_subject, read_run_settings
 from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.index.table import index_manifest, read_index
 from fmri_lightning.manifest import Manifest, read_manifest
 from fmri_lightning.records import TrialTable
-from fmri_lightning.run_checks import folder_of_subject, read_run_settings
 
 NEXT = "run fmri-lightning predict again into another --output_dir"
 """What to do when a run is not what its inputs make."""

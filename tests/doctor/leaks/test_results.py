@@ -7,7 +7,7 @@ import pytest
 
 from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.metrics.cosine import mean_vector_cosine
-from tests.run_leaks.small_run import (
+from tests.doctor.leaks.small_run import (
     copy_of,
     edit_json,
     edit_predictions,

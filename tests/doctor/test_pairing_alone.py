@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from fmri_lightning.betas.command import betas
-from fmri_lightning.doctor import doctor
+from fmri_lightning.doctor.command import doctor
 from fmri_lightning.embeddings.command import clip_cache
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.index import mindeye_checks, nsd_checks

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from fmri_lightning.doctor.runs import leaks
 from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.encoder.load import load_encoder
 from fmri_lightning.encoder.ridge import fit_ridge
 from fmri_lightning.encoder.stored import record_of_stimuli
-from fmri_lightning.run_checks import leaks
-from tests.run_leaks.small_run import (
+from tests.doctor.leaks.small_run import (
     content_of_run,
     copy_of,
     edit_checkpoint,

@@ -11,13 +11,13 @@ from fmri_lightning.adapter.calibration import MAX_GAIN, Calibration, load_calib
 from fmri_lightning.adapter.load import load_adapter
 from fmri_lightning.betas.preprocess import Preprocess
 from fmri_lightning.betas.store import BetaStore
+from fmri_lightning.doctor.leaks.parts import RunParts
+from fmri_lightning.doctor.leaks.statistics import Stored, agrees, floored_std_of, mean_of, require_of_training, std_of
 from fmri_lightning.encoder.load import load_encoder
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.generation.frontend import run_front_end
 from fmri_lightning.generation.inputs import Inputs
 from fmri_lightning.generation.plan import Items, TrialMode
-from fmri_lightning.run_leaks.parts import RunParts
-from fmri_lightning.run_leaks.statistics import Stored, agrees, floored_std_of, mean_of, require_of_training, std_of
 
 TOLERANCE = 1e-4
 """Standard deviations of the predictions: batches of another shape move a prediction by 1e-6 of them, one foreign

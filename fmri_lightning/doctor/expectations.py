@@ -73,10 +73,10 @@ def expectations(run: Path) -> Iterator[Expectation]:
     Raises:
         BadInputError: The run, or something it was made from, is missing or damaged.
     """
+    from fmri_lightning.doctor.runs import read_run_inputs
     from fmri_lightning.index.published import published_subject
     from fmri_lightning.index.table import index_manifest, read_index
     from fmri_lightning.manifest import read_manifest
-    from fmri_lightning.run_checks import read_run_inputs
 
     inputs = read_run_inputs(run)
     index = index_manifest(inputs.index_root, inputs.subject)

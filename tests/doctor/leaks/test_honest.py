@@ -4,10 +4,9 @@ import re
 
 import numpy as np
 
+from fmri_lightning.doctor.runs import leaks
 from fmri_lightning.embeddings.cache import write_cache
-from fmri_lightning.run_checks import leaks
-from tests.generation.tiny import TARGET
-from tests.run_leaks.small_run import (
+from tests.doctor.leaks.small_run import (
     copy_of,
     edit_predictions,
     ids_of,
@@ -15,6 +14,7 @@ from tests.run_leaks.small_run import (
     refused,
     trials_of,
 )
+from tests.generation.tiny import TARGET
 
 
 def test_an_honest_run_passes_every_check(run):

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from fmri_lightning.betas.preprocess import Preprocess
 from fmri_lightning.betas.store import BetaStore
+from fmri_lightning.doctor.leaks.parts import RunParts
+from fmri_lightning.doctor.leaks.suspects import suspects
 from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.encoder.data import EncoderDataModule
 from fmri_lightning.encoder.load import LoadedEncoder, load_encoder
@@ -15,8 +17,6 @@ from fmri_lightning.encoder.network import LinearMap
 from fmri_lightning.encoder.stored import read_checkpoint
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.records import TrialTable
-from fmri_lightning.run_leaks.parts import RunParts
-from fmri_lightning.run_leaks.suspects import suspects
 
 TOLERANCE = 1e-5
 """Largest mean residual over the training rows, in standard deviations of the target. An intercept stored in float32

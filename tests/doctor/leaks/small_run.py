@@ -16,6 +16,7 @@ from fmri_lightning.adapter.load import load_adapter
 from fmri_lightning.betas.command import betas
 from fmri_lightning.betas.preprocess import Preprocess
 from fmri_lightning.cli import main
+from fmri_lightning.doctor.runs import leaks
 from fmri_lightning.embeddings.cache import EmbeddingCache, write_cache
 from fmri_lightning.encoder.load import load_encoder
 from fmri_lightning.encoder.stored import describe_state, part_of_state
@@ -24,7 +25,6 @@ from fmri_lightning.generation.predictions import read_predictions, write_predic
 from fmri_lightning.index.command import index
 from fmri_lightning.index.table import read_index
 from fmri_lightning.manifest import content_hash
-from fmri_lightning.run_checks import leaks
 from tests.adapter.test_adapter import fit
 from tests.encoder.fitting import fit_mlp_module, fit_ridge_module
 from tests.generation.tiny import SOURCE, TARGET, write_generator

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmri_lightning.doctor.leaks.parts import RunParts
 from fmri_lightning.encoder.stored import record_of_stimuli
 from fmri_lightning.errors import BadInputError
-from fmri_lightning.run_leaks.parts import RunParts
 
 
 def check_record(what: str, record: dict[str, Any] | None, parts: RunParts, again: str) -> str:

@@ -67,7 +67,7 @@ def doctor(
 
 
 def _check_files(root: Path, subject: str) -> None:
-    from fmri_lightning.file_checks import check_files
+    from fmri_lightning.doctor.files import check_files
 
     failed, n_checks = [], 0
     for check in check_files(root, subject):
@@ -79,16 +79,16 @@ def _check_files(root: Path, subject: str) -> None:
 
 
 def _check_runs(leaks: Path | None, pairing: Path | None) -> None:
-    from fmri_lightning import run_checks
+    from fmri_lightning.doctor import runs
 
-    for line in () if leaks is None else run_checks.leaks(leaks):
+    for line in () if leaks is None else runs.leaks(leaks):
         print(line, flush=True)
-    for line in () if pairing is None else run_checks.pairing(pairing):
+    for line in () if pairing is None else runs.pairing(pairing):
         print(line, flush=True)
 
 
 def _check_expectations(run: Path) -> None:
-    from fmri_lightning.run_expectations import expectations
+    from fmri_lightning.doctor.expectations import expectations
 
     found = list(expectations(run))
     print("\n".join(one.line() for one in found))

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fmri_lightning.doctor.leaks.parts import RunParts
+from fmri_lightning.doctor.leaks.statistics import agrees
 from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.manifest import content_hash
-from fmri_lightning.run_leaks.parts import RunParts
-from fmri_lightning.run_leaks.statistics import agrees
 
 AGAIN = "run again: fmri-lightning clip-cache --overwrite"
 BLOCK = 4096

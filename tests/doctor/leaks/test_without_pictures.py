@@ -1,7 +1,7 @@
 """A run that stops at predictions can be checked like any other."""
 
-from fmri_lightning.doctor import doctor
-from tests.run_leaks.small_run import predict
+from fmri_lightning.doctor.command import doctor
+from tests.doctor.leaks.small_run import predict
 
 
 def test_a_run_without_a_decoder_names_its_inputs_and_passes(parts, tmp_path, capsys):

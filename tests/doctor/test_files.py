@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
-from fmri_lightning.doctor import doctor
+from fmri_lightning.doctor.command import doctor
+from fmri_lightning.doctor.files import check_files
 from fmri_lightning.errors import BadInputError
-from fmri_lightning.file_checks import check_files
 from fmri_lightning.index import published
 from fmri_lightning.simulate.command import simulate
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import yaml
 
-from fmri_lightning import run_expectations
 from fmri_lightning.betas.command import betas
-from fmri_lightning.doctor import doctor
+from fmri_lightning.doctor import expectations
+from fmri_lightning.doctor.command import doctor
 from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.embeddings.command import clip_cache
 from fmri_lightning.errors import BadInputError
@@ -66,9 +66,9 @@ def as_if_nsd(run, miniature, monkeypatch):
     }
     monkeypatch.setattr(published, "NSD_CATALOGUE", index_manifest(root, "subj01").config["n_catalogue"])
     monkeypatch.setattr(published, "NSD_TRIALS_PER_SESSION", int((table.session == 1).sum()))
-    monkeypatch.setattr(run_expectations, "SPACE", "mini-source")
+    monkeypatch.setattr(expectations, "SPACE", "mini-source")
     for name, limits in (("MEAN_VECTOR_COSINE", (0.0, 1.0)), ("TOP1_OF_300", (0.0, 1.0)), ("COSINE_GAIN", (-1.0, 1.0))):
-        monkeypatch.setattr(run_expectations, name, limits)
+        monkeypatch.setattr(expectations, name, limits)
 
     def replace(**changed):
         monkeypatch.setitem(published.SUBJECTS, "subj01", published.PublishedSubject(**{**facts, **changed}))
@@ -117,7 +117,7 @@ def test_a_wrong_figure_is_named(run, as_if_nsd, changed, name, capsys):
 )
 def test_decoding_outside_the_published_range_is_named(run, as_if_nsd, monkeypatch, limits, name):
     for constant, span in limits.items():
-        monkeypatch.setattr(run_expectations, constant, span)
+        monkeypatch.setattr(expectations, constant, span)
     with pytest.raises(BadInputError, match=f"expect: {name}"):
         doctor(expect=run)
 

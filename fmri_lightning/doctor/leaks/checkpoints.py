@@ -10,15 +10,9 @@ import numpy as np
 
 from fmri_lightning.adapter.load import load_adapter
 from fmri_lightning.adapter.network import AdapterNetwork
-from fmri_lightning.encoder.load import load_encoder
-from fmri_lightning.encoder.network import NetworkMap
-from fmri_lightning.encoder.stored import read_checkpoint, require_inputs
-from fmri_lightning.errors import BadInputError
-from fmri_lightning.manifest import read_json, read_manifest
-from fmri_lightning.records import EmbeddingSpace
-from fmri_lightning.run_leaks.fitted_on import check_record
-from fmri_lightning.run_leaks.parts import RunParts
-from fmri_lightning.run_leaks.statistics import (
+from fmri_lightning.doctor.leaks.fitted_on import check_record
+from fmri_lightning.doctor.leaks.parts import RunParts
+from fmri_lightning.doctor.leaks.statistics import (
     Stored,
     floored_std_of,
     mean_of,
@@ -27,6 +21,12 @@ from fmri_lightning.run_leaks.statistics import (
     std_of,
     unit_length,
 )
+from fmri_lightning.encoder.load import load_encoder
+from fmri_lightning.encoder.network import NetworkMap
+from fmri_lightning.encoder.stored import read_checkpoint, require_inputs
+from fmri_lightning.errors import BadInputError
+from fmri_lightning.manifest import read_json, read_manifest
+from fmri_lightning.records import EmbeddingSpace
 
 ENCODER_AGAIN = "run again: fmri-lightning fit --config configs/encoder/ridge.yaml (or mlp.yaml)"
 ADAPTER_AGAIN = "run again: fmri-lightning fit --config configs/adapter.yaml"
