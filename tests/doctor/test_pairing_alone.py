@@ -15,6 +15,7 @@ from fmri_lightning.embeddings.command import clip_cache
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.index import mindeye_checks, nsd_checks
 from fmri_lightning.index.command import index
+from fmri_lightning.index.stimuli import open_stimuli
 from fmri_lightning.simulate.command import simulate
 
 SIZE = {"subjects": "1", "shared": 60, "unique": 300, "sessions": 4, "missing_sessions": 1, "nsdgeneral_voxels": 500}
@@ -93,6 +94,11 @@ def mindeye_trials_on(root):
 def mindeye_betas_back(root):
     with h5py.File(root / "betas_all_subj01_fp32_renorm.hdf5", "r+") as handle:
         handle["betas"][:] = np.roll(handle["betas"][:], -1, axis=0)
+
+
+def test_both_layouts_hold_the_same_pictures(brain):
+    nsd, mindeye = (open_stimuli(root=brain / layout) for layout in ("nsd", "mindeye2"))
+    assert np.array_equal(nsd.read(nsd.ids), mindeye.read(mindeye.ids))
 
 
 @pytest.mark.parametrize(("source", "layout"), [("nsd", "nsd"), ("mindeye2", "mindeye2")])
