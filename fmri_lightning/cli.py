@@ -51,9 +51,15 @@ COMMANDS: dict[str, Command] = {
     "clip-cache": Command("embed every picture once", "fmri_lightning.embeddings.command:clip_cache"),
     "fit": Command("train an encoder, an adapter or a generator from a configuration"),
     "validate": Command("score a trained part on the validation split"),
+    "calibrate": Command(
+        "give an encoder's predictions the spread of real embeddings", "fmri_lightning.adapter.command:calibrate"
+    ),
     "predict": Command("draw pictures from brain activity"),
     "evaluate": Command("score pictures by published protocols", "fmri_lightning.evaluation.command:evaluate"),
     "report": Command("write one page with pictures and numbers", "fmri_lightning.report.command:report"),
+    "ceiling": Command(
+        "compare encoders with the best possible on a known simulated brain", "fmri_lightning.ceiling.command:ceiling"
+    ),
     "doctor": Command("show what this installation and machine can do", "fmri_lightning.doctor.command:doctor"),
 }
 
@@ -66,6 +72,7 @@ _SILENCED = (
     ".*is smaller than the logging interval",
     ".*Experiment logs directory",
     "The dirpath has changed",
+    "You're using the WeightAveraging callback with a model that overrides",
 )
 
 

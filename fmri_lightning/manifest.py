@@ -29,6 +29,7 @@ MADE_BY = {
     "clip_cache": "clip-cache",
     "encoder": "fit",
     "adapter": "fit",
+    "calibration": "calibrate",
     "reconstructions": "predict",
     "evaluation": "evaluate",
 }

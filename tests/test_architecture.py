@@ -28,6 +28,7 @@ GROUND = {"errors", "manifest", "records", "seeding", "progress", "precision", "
 TOP = {
     "cli",
     "lightning_cli",
+    "ceiling",
     "doctor",
     "demo",
     "__main__",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from fmri_lightning.errors import BadInputError
 from fmri_lightning.manifest import Manifest, atomic_path, content_hash, read_manifest, write_manifest
 
 FILE = "calibration.safetensors"
+AGAIN = "fit it again: fmri-lightning calibrate"
 MAX_GAIN = 10.0
 """Largest factor on a dimension's spread: a dimension that is hardly predicted would be blown up to noise."""
 
@@ -44,6 +45,7 @@ class Calibration(nn.Module):
         gain: Ratio of the spreads, (dim,).
         inputs: Content hashes of the encoder and adapter whose predictions these are.
         nsd_ids: Pictures that were predicted, ascending, (n,); None where nobody said.
+        config: How the predictions came about, plain types; goes into the manifest.
     """
 
     predicted_mean: Tensor
@@ -57,9 +59,10 @@ class Calibration(nn.Module):
         gain: Tensor,
         inputs: Mapping[str, str] | None = None,
         nsd_ids: NDArray[np.int32] | None = None,
+        config: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self.inputs = dict(inputs or {})
+        self.inputs, self.config = dict(inputs or {}), dict(config or {})
         self.nsd_ids = nsd_ids
         for name, value in zip(_BUFFERS, (predicted_mean, true_mean, gain), strict=True):
             self.register_buffer(name, value.detach().clone().float())
@@ -79,6 +82,7 @@ def fit_calibration(
     true_statistics: EmbeddingStatistics,
     inputs: Mapping[str, str] | None = None,
     nsd_ids: NDArray[np.integer] | None = None,
+    config: Mapping[str, str] | None = None,
 ) -> Calibration:
     """Fit the map from statistics of predictions to statistics of real embeddings.
 
@@ -87,6 +91,7 @@ def fit_calibration(
         true_statistics: Of the real embeddings of the training pictures.
         inputs: Content hashes of "encoder" and "adapter".
         nsd_ids: Picture of each prediction, (n,); kept, so that ``doctor --leaks`` sees that none is a test picture.
+        config: How the predictions came about, plain types.
 
     Returns:
         The calibration.
@@ -105,7 +110,7 @@ def fit_calibration(
     spread = floor_std(values.std(dim=0, correction=0))
     gain = (true_statistics.std.double() / spread).clamp(max=MAX_GAIN)
     ids = None if nsd_ids is None else np.unique(nsd_ids).astype(np.int32)
-    return Calibration(values.mean(dim=0), true_statistics.mean, gain, inputs, ids)
+    return Calibration(values.mean(dim=0), true_statistics.mean, gain, inputs, ids, config)
 
 
 def calibration_folder(root: Path | str, encoder: str, subject: str) -> Path:
@@ -138,7 +143,7 @@ def save_calibration(folder: Path | str, calibration: Calibration) -> Path:
         tensors[_NSD_IDS] = calibration.nsd_ids
     with atomic_path(folder / FILE) as temporary:
         save_file(tensors, temporary)
-    config = {} if calibration.nsd_ids is None else {"fitted_on": record_of_stimuli(calibration.nsd_ids)}
+    config = {**calibration.config, **_record(calibration.nsd_ids)}
     write_manifest(folder, Manifest("calibration", calibration.content_hash, calibration.inputs, config))
     return folder
 
@@ -163,17 +168,22 @@ def load_calibration(folder: Path | str, inputs: Mapping[str, str]) -> Calibrati
     manifest = read_manifest(folder, "calibration")
     if set(manifest.inputs) != set(inputs):
         raise BadInputError(
-            f"the calibration {folder} is of {sorted(manifest.inputs)}, this run has {sorted(inputs)}; fit it again"
+            f"the calibration {folder} is of {sorted(manifest.inputs)}, this run has {sorted(inputs)}; {AGAIN}"
         )
     require_inputs(manifest.inputs, inputs, f"the calibration {folder}")
     try:
         tensors = load_file(folder / FILE)
         ids = tensors[_NSD_IDS].numpy() if _NSD_IDS in tensors else None
         vectors = [tensors[name] for name in _BUFFERS]
-        calibration = Calibration(vectors[0], vectors[1], vectors[2], manifest.inputs, ids)
+        config = {key: value for key, value in manifest.config.items() if key != "fitted_on"}
+        calibration = Calibration(vectors[0], vectors[1], vectors[2], manifest.inputs, ids, config)
     except (OSError, KeyError, SafetensorError) as error:
-        raise BadInputError(f"{folder / FILE} cannot be read ({error}); fit it again") from error
-    recorded = {} if ids is None else {"fitted_on": record_of_stimuli(ids)}
-    if (calibration.content_hash, recorded) != (manifest.content_hash, manifest.config):
-        raise BadInputError(f"{folder / FILE} does not match its manifest; fit it again")
+        raise BadInputError(f"{folder / FILE} cannot be read ({error}); {AGAIN}") from error
+    recorded = {key: value for key, value in manifest.config.items() if key == "fitted_on"}
+    if (calibration.content_hash, _record(ids)) != (manifest.content_hash, recorded):
+        raise BadInputError(f"{folder / FILE} does not match its manifest; {AGAIN}")
     return calibration
+
+
+def _record(nsd_ids: NDArray[np.int32] | None) -> dict[str, Any]:
+    return {} if nsd_ids is None else {"fitted_on": record_of_stimuli(nsd_ids)}

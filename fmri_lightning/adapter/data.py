@@ -12,10 +12,12 @@ from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fmri_lightning.adapter.mixing import MixedSources, open_out_of_fold
 from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.encoder.batches import TensorBatches
 from fmri_lightning.encoder.data import space_of_training
-from fmri_lightning.errors import BadInputError
+from fmri_lightning.encoder.out_of_fold import OutOfFold
+from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.index.table import index_manifest, read_index
 from fmri_lightning.records import EmbeddingSpace, TrialTable
 
@@ -46,6 +48,11 @@ class AdapterDataModule(LightningDataModule):
         target_cache: Target embeddings, the space of the generator's input.
         subject: For instance subj01.
         batch_size: Pictures per optimisation step, over all devices together.
+        out_of_fold: Folder of an encoder's out-of-fold predictions (``out_of_fold`` beside its checkpoint), which
+            take the place of some true sources in training; null trains on true sources alone.
+        out_of_fold_share: Share of the training pictures of an epoch whose source is the prediction.
+        betas: Beta store, for the report's comparison from voxels; null leaves it out.
+        preproc: Preprocessing, for the same.
     """
 
     def __init__(
@@ -55,12 +62,26 @@ class AdapterDataModule(LightningDataModule):
         target_cache: str = "outputs/clip_cache/vit-h-14.parquet",
         subject: str = "subj01",
         batch_size: int = 256,
+        out_of_fold: str | None = None,
+        out_of_fold_share: float = 0.5,
+        betas: str | None = None,
+        preproc: str | None = None,
     ) -> None:
         super().__init__()
+        if not 0 < out_of_fold_share <= 1:
+            raise UsageError(
+                f"out_of_fold_share lies above 0 and up to 1, got {out_of_fold_share}; "
+                "to train on true sources alone leave out_of_fold unset"
+            )
         self.index_root, self.subject, self.batch_size = Path(index_root), subject, batch_size
         self.clip_cache, self.target_cache = Path(clip_cache), Path(target_cache)
+        self.out_of_fold = None if out_of_fold is None else Path(out_of_fold)
+        self.out_of_fold_share = out_of_fold_share
+        self.betas = None if betas is None else Path(betas)
+        self.preproc = None if preproc is None else Path(preproc)
         self.inputs: dict[str, str] = {}
         self.simulated = False
+        self._predicted: OutOfFold | None = None
         self._opened: tuple[TrialTable, EmbeddingCache, EmbeddingCache] | None = None
         self._spaces: tuple[EmbeddingSpace, EmbeddingSpace] | None = None
 
@@ -71,7 +92,8 @@ class AdapterDataModule(LightningDataModule):
             stage: Any; nothing differs between stages.
 
         Raises:
-            BadInputError: If an input is missing or damaged, a split is empty, or a cache lacks pictures.
+            BadInputError: If an input is missing or damaged, a split is empty, a cache lacks pictures, or
+                out-of-fold predictions are of other pictures, inputs or another space.
         """
         if self._spaces is not None:
             return
@@ -94,6 +116,12 @@ class AdapterDataModule(LightningDataModule):
             "target_cache": target.content_hash,
         }
         train = table.of_split("train")
+        if self.out_of_fold is not None:
+            made_from = {name: self.inputs[name] for name in ("split", "clip_cache")}
+            self._predicted = open_out_of_fold(
+                self.out_of_fold, self.subject, train.nsd_id, made_from, source.space, f"clip cache {self.clip_cache}"
+            )
+            self.inputs["out_of_fold"] = self._predicted.content_hash
         self._opened = table, source, target
         self._spaces = space_of_training(source, train), space_of_training(target, train)
 
@@ -104,6 +132,12 @@ class AdapterDataModule(LightningDataModule):
         table, source, target = self._opened
         ids = np.unique(table.nsd_id[table.split == split])
         return EmbeddingPairs(torch.from_numpy(source.rows(ids)), torch.from_numpy(target.rows(ids)), ids)
+
+    def targets_of(self, nsd_ids: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Read the true target embeddings of pictures (n,), repeats allowed: (n, n_target)."""
+        if self._opened is None:
+            raise RuntimeError("the data module was not set up; call setup('fit') first")
+        return self._opened[2].rows(nsd_ids)
 
     @property
     def source_space(self) -> EmbeddingSpace:
@@ -135,18 +169,22 @@ class AdapterDataModule(LightningDataModule):
         """Picture of each validation row."""
         return self.pairs("val").nsd_ids
 
-    def train_dataloader(self) -> TensorBatches:
-        """Shuffled batches of ``features`` (source) and ``targets``."""
-        trainer = self.trainer
-        if trainer is None:
-            return TensorBatches(self._on_device("train"), self.batch_size, lambda: 0)
-        return TensorBatches(
-            self._on_device("train"),
-            self.batch_size,
-            lambda: trainer.current_epoch,
-            trainer.global_rank,
-            trainer.world_size,
-        )
+    @property
+    def predicted(self) -> OutOfFold | None:
+        """Out-of-fold predictions of the training pictures, in the order of their pairs; None where none are named."""
+        return self._predicted
+
+    def train_dataloader(self) -> TensorBatches | MixedSources:
+        """Shuffled batches of ``features`` (source), ``targets`` and ``nsd_ids``, whole on every rank."""
+        trainer, tensors = self.trainer, self._on_device("train")
+
+        def epoch() -> int:
+            return 0 if trainer is None else trainer.current_epoch
+
+        if self._predicted is None:
+            return TensorBatches(tensors, self.batch_size, epoch)
+        predicted = torch.from_numpy(self._predicted.predictions).to(tensors["features"].device)
+        return MixedSources(tensors, predicted, self.out_of_fold_share, self.batch_size, epoch)
 
     def val_dataloader(self) -> TensorBatches:
         """Validation batches in order; every rank takes them all, so that each picture counts once."""

@@ -20,7 +20,8 @@ class LoadedAdapter(nn.Module):
         network: The map; its buffers hold the statistics of the training targets.
         source_space: Embedding space of the input, raw scale.
         target_space: Embedding space of the output, raw scale.
-        inputs: Content hashes of "split", "clip_cache" and "target_cache" it was fitted on.
+        inputs: Content hashes of "split", "clip_cache" and "target_cache" it was fitted on, and of "out_of_fold" where
+            it was trained on predictions as well.
         subject: For instance "subj01".
         content_hash: Hash over weights and description.
     """
@@ -56,7 +57,7 @@ def load_adapter(path: Path | str) -> LoadedAdapter:
     description = checkpoint["fmri_lightning"]
     try:
         network = AdapterNetwork(**description["network"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise BadInputError(f"{path} is an adapter of another version; fit it again") from error
     load_verified(network, checkpoint, "predictor", Path(path))
     return LoadedAdapter(network, description)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from fmri_lightning.encoder.batches import run_seed
 from fmri_lightning.encoder.stored import describe_state, part_of_state, record_of_stimuli, require_inputs
-from fmri_lightning.encoder.validation import embedding_scores
+from fmri_lightning.encoder.validation import validate_embeddings
 from fmri_lightning.errors import UsageError
 
 
@@ -86,6 +87,16 @@ class EmbeddingModule(LightningModule, ABC):
     def checkpoint_path(self) -> Path:
         """Name the checkpoint file under the root of all checkpoints."""
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> EmbeddingModule:
+        # Averaged weights are kept in a copy of the module. Only weights are copied: the command line's callables
+        # hold on to its parser, and with several ranks that cannot be copied.
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        weights = ("_parameters", "_buffers", "_modules")
+        state = self.__getstate__()
+        copied.__dict__ = {key: copy.deepcopy(value, memo) if key in weights else value for key, value in state.items()}
+        return copied
+
     def configure_model(self) -> None:
         """Build the map once; its first weights depend on the run's seed and on nothing drawn before."""
         if self.predictor is None:
@@ -118,7 +129,9 @@ class EmbeddingModule(LightningModule, ABC):
             return
         # The rows of a limited validation are the first ones.
         rows = self.scored_rows(predicted, true, self.data.val_ids[: len(predicted)])
-        scores = embedding_scores(rows[0], rows[1], self.data.target_mean.numpy(), rows[2])
+        found = validate_embeddings(rows[0], rows[1], self.data.target_mean.numpy(), rows[2])
+        # Above 0 for a map that has been shown to beat the mean training embedding.
+        scores = {**found.scores, "centred_cosine_low": found.centred.low}
         for key, value in scores.items():
             self.log(f"val/{key}", value, batch_size=len(rows[0]), sync_dist=True, prog_bar=key == "centred_cosine")
 

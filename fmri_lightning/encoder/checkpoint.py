@@ -77,7 +77,7 @@ class StageCheckpoint(ModelCheckpoint):
         super().on_train_end(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print what was written and how good it is; a collapsed fit says so."""
+        """Print what was written and how good it is."""
         if not trainer.is_global_zero or not self.best_model_path or not isinstance(pl_module, EmbeddingModule):
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -86,5 +86,3 @@ class StageCheckpoint(ModelCheckpoint):
             centred = float(self.best_model_score)
         score = "" if centred is None else f": centred cosine on val {centred:.4f}"
         print(f"{pl_module.checkpoint_path()}{score}")
-        if centred is not None and centred <= 0:
-            print(f"{pl_module.name} collapsed: it predicts val no better than the mean training embedding does")

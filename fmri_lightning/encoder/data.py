@@ -18,6 +18,8 @@ from fmri_lightning.betas.rows import average_repeats
 from fmri_lightning.betas.store import BetaStore
 from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.encoder.batches import TensorBatches
+from fmri_lightning.encoder.folds import Fold, held_out, parse_fold
+from fmri_lightning.encoder.repeats import SampledRepeats
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.index.table import index_manifest, read_index
 from fmri_lightning.manifest import read_manifest, require_input
@@ -26,6 +28,10 @@ from fmri_lightning.records import EmbeddingSpace, TrialTable
 TrialMode = Literal["average", "average_outputs", "single"]
 """What one prediction is made from: the mean betas of a picture's repeats, its repeats one by one with their outputs
 averaged, or one trial."""
+
+TrainMode = Literal["single", "average", "sampled"]
+"""What a training row is: a trial, the mean over a picture's repeats, or the mean over some of them, drawn in every
+epoch."""
 
 Value = TypeVar("Value")
 
@@ -54,6 +60,10 @@ class EncoderDataModule(LightningDataModule):
     Fitting reads train and val trials and no other row of the store. Validation rows are made the way predict
     makes them (``trial_mode``), training rows are trials or means over repeats (``train_mode``).
 
+    Attributes:
+        inputs: Content hashes of "preproc", "split" and "clip_cache".
+        held_out_fold: Training pictures that this fit leaves out and predicts in the end; None for none.
+
     Args:
         index_root: Folder of the index.
         betas: Beta store of the subject, or the folder of all subjects' stores.
@@ -61,8 +71,12 @@ class EncoderDataModule(LightningDataModule):
         clip_cache: Embeddings of the pictures (target of the encoder).
         subject: For instance subj01.
         trial_mode: How predict will use repeats: average, average_outputs or single.
-        train_mode: "single" trains on trials, the repeats of a picture as rows of their own; "average" on their means.
+        train_mode: "single" trains on trials, the repeats of a picture as rows of their own; "average" on their
+            means; "sampled" (networks) on the mean of a random subset of them, drawn anew in every epoch.
         batch_size: Rows per optimisation step, over all devices together.
+        fold: For instance 2/5: hold out the second fifth of the training pictures and write out-of-fold predictions
+            of them, beside the checkpoint of the whole. Preprocessing and target statistics stay those of all
+            training pictures.
     """
 
     def __init__(
@@ -73,10 +87,12 @@ class EncoderDataModule(LightningDataModule):
         clip_cache: str = "outputs/clip_cache/clip.parquet",
         subject: str = "subj01",
         trial_mode: TrialMode = "average",
-        train_mode: Literal["single", "average"] = "single",
+        train_mode: TrainMode = "single",
         batch_size: int = 256,
+        fold: str | None = None,
     ) -> None:
         super().__init__()
+        self.held_out_fold: Fold | None = None if fold is None else parse_fold(fold)
         self.index_root, self.betas, self.preproc = Path(index_root), Path(betas), Path(preproc)
         self.clip_cache, self.subject = Path(clip_cache), subject
         self.trial_mode, self.train_mode, self.batch_size = trial_mode, train_mode, batch_size
@@ -85,6 +101,7 @@ class EncoderDataModule(LightningDataModule):
         self.simulated = False
         self._train: EncoderRows | None = None
         self._val: EncoderRows | None = None
+        self._left_out: EncoderRows | None = None
 
     def setup(self, stage: str) -> None:
         """Read, check and preprocess what a stage needs.
@@ -107,9 +124,22 @@ class EncoderDataModule(LightningDataModule):
                     "index more sessions: fmri-lightning index"
                 )
         self._space = space_of_training(cache, train)
-        self._val = _make_rows(table, "val", store, transform, cache, averaged=self.trial_mode == "average")
+        self._val = _make_rows(
+            table, table.split == "val", store, transform, cache, averaged=self.trial_mode == "average"
+        )
         if stage == "fit":
-            self._train = _make_rows(table, "train", store, transform, cache, averaged=self.train_mode == "average")
+            self._make_train_rows(table, store, transform, cache)
+
+    def _make_train_rows(
+        self, table: TrialTable, store: BetaStore, transform: Preprocess, cache: EmbeddingCache
+    ) -> None:
+        averaged, train = self.train_mode == "average", table.split == "train"
+        if self.held_out_fold is None:
+            self._train = _make_rows(table, train, store, transform, cache, averaged)
+            return
+        out = train & np.isin(table.nsd_id, held_out(table.nsd_id[train], self.held_out_fold))
+        self._train = _make_rows(table, train & ~out, store, transform, cache, averaged)
+        self._left_out = _make_rows(table, out, store, transform, cache, self.trial_mode == "average")
 
     def _open_checked(self) -> tuple[TrialTable, BetaStore, Preprocess, EmbeddingCache]:
         """Open all inputs; refuse those that do not belong together, before any row is read."""
@@ -171,18 +201,21 @@ class EncoderDataModule(LightningDataModule):
         """Validation rows: one per picture in mode average, else one per trial."""
         return _ready(self._val)
 
-    def train_dataloader(self) -> TensorBatches:
-        """Shuffled batches of ``features`` and ``targets`` on the device."""
+    def left_out_rows(self) -> EncoderRows:
+        """Rows of the pictures that ``fold`` holds out, made as validation rows are."""
+        return _ready(self._left_out)
+
+    def train_dataloader(self) -> TensorBatches | SampledRepeats:
+        """Shuffled batches of ``features``, ``targets`` and ``nsd_ids`` on the device, whole on every rank."""
         trainer = self.trainer
-        if trainer is None:
-            return TensorBatches(self._on_device(self.train_rows()), self.batch_size, lambda: 0)
-        return TensorBatches(
-            self._on_device(self.train_rows()),
-            self.batch_size,
-            lambda: trainer.current_epoch,
-            trainer.global_rank,
-            trainer.world_size,
-        )
+        rows = self._on_device(self.train_rows())
+
+        def epoch() -> int:
+            return 0 if trainer is None else trainer.current_epoch
+
+        if self.train_mode == "sampled":
+            return SampledRepeats(**rows, batch_size=self.batch_size, epoch=epoch)
+        return TensorBatches(rows, self.batch_size, epoch)
 
     def val_dataloader(self) -> TensorBatches:
         """Validation batches in order; every rank takes them all, so that each picture counts once."""
@@ -228,14 +261,14 @@ def space_of_training(cache: EmbeddingCache, train: TrialTable) -> EmbeddingSpac
 
 def _make_rows(
     table: TrialTable,
-    split: Literal["train", "val"],
+    mask: NDArray[np.bool_],
     store: BetaStore,
     transform: Preprocess,
     cache: EmbeddingCache,
     averaged: bool,
 ) -> EncoderRows:
-    """Preprocess the rows of one split; repeats are averaged before preprocessing, as predict does it."""
-    rows = np.flatnonzero(table.split == split)
+    """Preprocess rows of one split; repeats are averaged before preprocessing, as predict does it."""
+    rows = np.flatnonzero(mask)
     ids = table.nsd_id[rows]
     # Whole pictures per block, so that averaging sees all repeats of a picture.
     order = rows[np.argsort(ids, kind="stable")] if averaged else rows
@@ -252,7 +285,8 @@ def _make_rows(
     all_features = torch.cat(features)
     if not torch.isfinite(all_features.sum(dtype=torch.float64)):
         raise BadInputError(
-            f"the preprocessed betas of the {split} split hold NaN or infinity; run again: fmri-lightning betas"
+            f"the preprocessed betas of the {table.split[rows[0]]} split hold NaN or infinity; "
+            "run again: fmri-lightning betas"
         )
     all_ids = np.concatenate(nsd_ids)
     return EncoderRows(all_features, torch.from_numpy(cache.rows(all_ids)), all_ids)

@@ -1,27 +1,58 @@
-"""Exact leave-one-group-out residuals of a linear smoother, without refitting."""
+"""Exact left-out residuals of a linear smoother, without refitting.
+
+For a smoother ``ŷ = H y`` that minimises a penalised square loss, the residuals of the trials F predicted from all
+other trials are ``(I - H)_FF⁻¹ (y - ŷ)_F``, exactly.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse
 from numpy.typing import NDArray
+from scipy.linalg import blas
+
+from fmri_lightning.encoder.ridge_folds import Folds
 
 LARGEST_SMALL_GROUP = 8
 """Repeats of a stimulus: pairs of positions go through one skinny product for all alphas. Above: one by one."""
 
-CHUNK_VALUES = 1 << 24
-"""Values of an intermediate product (64 MiB in float32)."""
+CHUNK_VALUES = 1 << 22
+"""Values of an intermediate product (16 MiB in float32)."""
+
+LeaveOut = Callable[[NDArray[np.floating]], NDArray[np.floating]]
+"""Turns residuals of the full fit at one alpha, (trials, targets), into left-out residuals, (rows, targets)."""
+
+
+def prepare_leave_out(
+    basis: NDArray[np.floating], shrink: NDArray[np.floating], folds: Folds, dual: bool
+) -> GroupLeaveOut | FoldLeaveOut:
+    """Choose the form of the identity that suits the folds.
+
+    Args:
+        basis: Q of the dual form (eigenvectors) or Z = X V of the primal form, (trials, k).
+        shrink: 1 / (eigenvalue + alpha), (alphas, k); 0 for the intercept's direction in the dual form.
+        folds: Which trials are left out together, and which rows are scored.
+        dual: Whether blocks are ``Q_F s Q_Fᵀ`` (``I - H`` divided by alpha, which cancels when the residuals are
+            divided too) or ``I - 1/n - Z_F s Z_Fᵀ``.
+
+    Returns:
+        An object whose ``at(alpha_index)`` is a :data:`LeaveOut`.
+    """
+    if folds.folds_are_rows:
+        return GroupLeaveOut.prepare(basis, shrink, folds.fold_of_trial, dual)
+    return FoldLeaveOut(basis, shrink, folds, dual)
 
 
 @dataclass
 class GroupLeaveOut:
     """Averaged leave-one-group-out residuals for every alpha.
 
-    For a smoother ``ŷ = H y`` that minimises a penalised square loss, the residuals of group g predicted from all
-    other groups are ``(I - H)_gg⁻¹ (y - ŷ)_g``, exactly. Their mean over the group is one inner product per target:
-    its weights depend on alpha and not on the target.
+    The mean over a group of its left-out residuals is one inner product per target: its weights depend on alpha and
+    not on the target.
 
     Attributes:
         averages: One sparse (groups, trials) matrix per alpha that maps residuals to averaged left-out residuals.
@@ -37,18 +68,7 @@ class GroupLeaveOut:
         groups: NDArray[np.int64],
         dual: bool,
     ) -> GroupLeaveOut:
-        """Invert the diagonal blocks of ``I - H`` for every alpha.
-
-        Args:
-            basis: Q of the dual form (eigenvectors) or Z = X V of the primal form, (trials, k).
-            shrink: 1 / (eigenvalue + alpha), (alphas, k); 0 for the intercept's direction in the dual form.
-            groups: Group number of each trial, (trials,), 0..n_groups-1.
-            dual: Whether blocks are ``Q_g s Q_gᵀ`` (``I - H`` divided by alpha, which cancels) or
-                ``I - 1/n - Z_g s Z_gᵀ``.
-
-        Returns:
-            The object that turns residuals into averaged left-out ones.
-        """
+        """Invert the diagonal blocks of ``I - H`` for every alpha; ``groups`` are (trials,), 0..n_groups-1."""
         n_trials, n_alphas = len(basis), len(shrink)
         weights = np.empty((n_alphas, n_trials))
         sizes = np.bincount(groups)
@@ -69,22 +89,96 @@ class GroupLeaveOut:
         ]
         return cls(matrices)
 
-    def mean_squared(self, alpha_index: int, residuals: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Square the averaged left-out residuals and take the mean over groups.
+    def at(self, alpha_index: int) -> LeaveOut:
+        """Return the leave-out at one alpha."""
+        average = self.averages[alpha_index]
+        return lambda residuals: np.asarray(average @ residuals)
 
-        Args:
-            alpha_index: Which alpha the residuals belong to.
-            residuals: ``y - ŷ`` (primal) or ``(y - ŷ) / alpha`` (dual), (trials, targets).
 
-        Returns:
-            float64 (targets,).
+@dataclass
+class FoldLeaveOut:
+    """Left-out residuals of folds that hold many trials, one alpha after the other.
+
+    A fold smaller than the rank of the basis solves with its block of ``I - H``; a larger one with the Gram matrix of
+    the other trials, which is then the smaller of the two (Woodbury).
+
+    Attributes:
+        basis: As in :func:`prepare_leave_out`.
+        shrink: As there.
+        folds: As there.
+        dual: As there.
+    """
+
+    basis: NDArray[np.floating]
+    shrink: NDArray[np.floating]
+    folds: Folds
+    dual: bool
+
+    def __post_init__(self) -> None:
+        self._members = self.folds.members()
+        # A Gram matrix here is smaller than the fold's part of the basis, so together they are smaller than the basis.
+        self._grams = {
+            fold: _outer(self._with_constant(members).T)
+            for fold, members in enumerate(self._members)
+            if len(members) > self.basis.shape[1]
+        }
+
+    def at(self, alpha_index: int) -> LeaveOut:
+        """Factorise all folds at one alpha.
+
+        Raises:
+            numpy.linalg.LinAlgError: If a block is not positive definite in this arithmetic.
         """
-        left_out = self.left_out(alpha_index, residuals)
-        return np.asarray(np.einsum("gt,gt->t", left_out, left_out, dtype=np.float64) / len(left_out))
+        solvers = [
+            self._wide_fold(fold, members, alpha_index) if fold in self._grams else self._fold(members, alpha_index)
+            for fold, members in enumerate(self._members)
+        ]
 
-    def left_out(self, alpha_index: int, residuals: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Averaged left-out residuals, (groups, targets); arguments as in :meth:`mean_squared`."""
-        return np.asarray(self.averages[alpha_index] @ residuals)
+        def leave_out(residuals: NDArray[np.floating]) -> NDArray[np.floating]:
+            left_out = np.empty_like(residuals)
+            for members, solve in zip(self._members, solvers, strict=True):
+                left_out[members] = solve(residuals[members])
+            return self.folds.rows(left_out)
+
+        return leave_out
+
+    def _fold(self, members: NDArray[np.int64], alpha_index: int) -> LeaveOut:
+        part = self.basis[members]
+        part *= np.sqrt(self.shrink[alpha_index])
+        block = _outer(part)
+        if not self.dual:
+            block *= -1
+            block -= block.dtype.type(1 / len(self.basis))
+            block.flat[:: len(block) + 1] += 1
+        factor = scipy.linalg.cho_factor(block, overwrite_a=True, check_finite=False)
+        return lambda residuals: np.asarray(scipy.linalg.cho_solve(factor, residuals, check_finite=False))
+
+    def _wide_fold(self, fold: int, members: NDArray[np.int64], alpha_index: int) -> LeaveOut:
+        system = -self._grams[fold]
+        # The constant column has the norm 1 and, being the intercept, no penalty.
+        system.flat[:: len(system) + 1] += np.append(1 / self.shrink[alpha_index], 1).astype(system.dtype)
+        factor = scipy.linalg.cho_factor(system, overwrite_a=True, check_finite=False)
+
+        def solve(residuals: NDArray[np.floating]) -> NDArray[np.floating]:
+            part = self._with_constant(members)
+            return np.asarray(residuals + part @ scipy.linalg.cho_solve(factor, part.T @ residuals, check_finite=False))
+
+        return solve
+
+    def _with_constant(self, members: NDArray[np.int64]) -> NDArray[np.floating]:
+        part = np.empty((len(members), self.basis.shape[1] + 1), dtype=self.basis.dtype)
+        part[:, :-1] = self.basis[members]
+        part[:, -1] = 1 / np.sqrt(len(self.basis))
+        return part
+
+
+def _outer(matrix: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Upper triangle of ``matrix @ matrix.T``, Fortran-ordered."""
+    syrk = blas.ssyrk if matrix.dtype == np.float32 else blas.dsyrk
+    # BLAS wants Fortran order: the transpose of a C-ordered matrix is one without a copy.
+    if matrix.flags.f_contiguous:
+        return np.asarray(syrk(1.0, matrix))
+    return np.asarray(syrk(1.0, matrix.T, trans=1))
 
 
 def _solve_ones(blocks: NDArray[np.float64]) -> NDArray[np.float64]:

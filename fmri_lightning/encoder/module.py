@@ -1,24 +1,24 @@
-"""Encoders as LightningModules: a ridge that is solved, and a network that is trained."""
+"""Encoders as LightningModules: what all share, and the ridge, which is solved and not trained."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
 from fmri_lightning.betas.rows import average_repeats
 from fmri_lightning.encoder.base import EmbeddingModule
-from fmri_lightning.encoder.batches import epoch_seed
+from fmri_lightning.encoder.checkpoint import StageCheckpoint
 from fmri_lightning.encoder.data import EncoderDataModule
-from fmri_lightning.encoder.losses import cosine_loss, info_nce_loss
-from fmri_lightning.encoder.network import LinearMap, NetworkMap
+from fmri_lightning.encoder.network import LinearMap
+from fmri_lightning.encoder.out_of_fold import write_out_of_fold
 from fmri_lightning.encoder.ridge import fit_ridge
+from fmri_lightning.encoder.ridge_search import Scoring
 from fmri_lightning.errors import UsageError
 
 
@@ -36,7 +36,12 @@ class EncoderModule(EmbeddingModule):
         return data
 
     def checkpoint_path(self) -> Path:
-        """Name the checkpoint file under the root of all checkpoints."""
+        """Name the checkpoint file under the root of all checkpoints; that of a fold has a folder of its own."""
+        whole, fold = self.path_of_whole(), self.data.held_out_fold
+        return whole if fold is None else whole.parent / "folds" / f"{fold.part}of{fold.n_parts}" / whole.name
+
+    def path_of_whole(self) -> Path:
+        """Name the checkpoint that is fitted on all training pictures."""
         return self.root / self.name / self.data.subject / f"{self.name}.ckpt"
 
     def map_description(self) -> dict[str, Any]:
@@ -64,26 +69,56 @@ class EncoderModule(EmbeddingModule):
         # Repeats share their target: its mean is the target itself.
         return mean, average_repeats(true, nsd_ids)[1], unique
 
+    @rank_zero_only
+    def on_fit_end(self) -> None:
+        """Write the report of the checkpoint that was kept, and out-of-fold predictions."""
+        from fmri_lightning.encoder.report import tell_report, write_left_out
+
+        checkpoint = self.trainer.checkpoint_callback
+        if not isinstance(checkpoint, StageCheckpoint) or not Path(checkpoint.best_model_path).is_file():
+            return
+        kept = Path(checkpoint.best_model_path)
+        tell_report(kept, self.data, self.settings())
+        if self.data.held_out_fold is not None:
+            print(write_left_out(kept, self.path_of_whole(), self.data))
+
+    def settings(self) -> dict[str, Any]:
+        """Name the settings of the fit, plain types."""
+        settings = {key: value for key, value in self.hparams.items() if key not in ("root", "_class_path")}
+        return {**settings, "epochs": self.trainer.current_epoch, "max_epochs": self.trainer.max_epochs}
+
 
 class RidgeModule(EncoderModule):
     """Ridge regression: one exact solve when training starts, then one validation pass.
 
+    Beside the checkpoint it leaves out-of-fold predictions of all training pictures, which cost nothing more.
+
     Args:
-        alphas: Penalties to choose from by leave-one-stimulus-out; null spans six decades around the mean eigenvalue
-            of the data.
+        alphas: Penalties to choose from; null takes 17 half decades up to 1000 times the mean eigenvalue of the data.
         alpha_per_target: Choose one alpha per embedding dimension instead of one for all.
+        cv: Whose prediction alpha is chosen by: "stimulus" leaves out one picture at a time, a number that many folds
+            of pictures; both exact, from one decomposition.
+        scoring: "mse", pooled over dimensions; "r2", every dimension weighs the same; "cosine", centred.
         root: Folder of all checkpoints.
     """
 
     name = "ridge"
 
     def __init__(
-        self, alphas: list[float] | None = None, alpha_per_target: bool = False, root: str = "checkpoints"
+        self,
+        alphas: list[float] | None = None,
+        alpha_per_target: bool = False,
+        cv: Literal["stimulus"] | int = "stimulus",
+        scoring: Scoring = "mse",
+        root: str = "checkpoints",
     ) -> None:
         super().__init__(root)
         self.save_hyperparameters()
         self.automatic_optimization = False
-        self.alphas, self.alpha_per_target = alphas, alpha_per_target
+        self.alphas, self.alpha_per_target, self.cv, self.scoring = alphas, alpha_per_target, cv, scoring
+        # Nothing is trained, and DistributedDataParallel refuses a module without a parameter to train.
+        self.for_ddp = nn.Parameter(torch.zeros(()))
+        self._left_out: tuple[NDArray[np.integer], NDArray[np.float32]] | None = None
 
     def map_description(self) -> dict[str, Any]:
         """Describe the linear map."""
@@ -98,110 +133,55 @@ class RidgeModule(EncoderModule):
         return []
 
     def on_train_start(self) -> None:
-        """Solve; alpha is chosen on training pictures alone."""
-        rows, predictor = self.data.train_rows(), self.predictor
+        """Solve on rank 0, alpha being chosen on training pictures alone, and tell the others."""
+        data, predictor = self.data, self.predictor
         if not isinstance(predictor, LinearMap):
             raise RuntimeError("a ridge fills a linear map")
-        fit = fit_ridge(rows.features.numpy(), rows.targets.numpy(), rows.nsd_ids, self.alphas, self.alpha_per_target)
-        predictor.weights.copy_(torch.from_numpy(fit.weights))
-        predictor.intercept.copy_(torch.from_numpy(fit.intercept))
-        self.fitted = {
+        if data.train_mode == "sampled":
+            raise UsageError("ridge solves once for all trials: set data.train_mode to single or average")
+        solved = self.trainer.strategy.broadcast(self._solve() if self.trainer.is_global_zero else None)
+        assert solved is not None
+        weights, intercept, self.fitted = solved
+        predictor.weights.copy_(torch.from_numpy(weights))
+        predictor.intercept.copy_(torch.from_numpy(intercept))
+
+    def _solve(self) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[str, Any]]:
+        rows = self.data.train_rows()
+        fit = fit_ridge(
+            rows.features.numpy(),
+            rows.targets.numpy(),
+            rows.nsd_ids,
+            self.alphas,
+            self.alpha_per_target,
+            cv=self.cv,
+            scoring=self.scoring,
+            keep_left_out=True,
+            device=self.trainer.strategy.root_device,
+        )
+        if fit.left_out is not None and fit.left_out_stimuli is not None:
+            self._left_out = fit.left_out_stimuli, fit.left_out
+        fitted = {
             "alpha": np.unique(fit.alpha).tolist(),
             "alphas": fit.alphas.tolist(),
             "loo_r2": fit.loo_r2.tolist(),
+            "scores": fit.scores.tolist(),
             "form": fit.form,
             "dtype": fit.dtype,
             "at_edge": fit.at_edge,
         }
+        return fit.weights.astype(np.float32), fit.intercept.astype(np.float32), fitted
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Do nothing: the weights are solved already."""
 
-
-class MLPModule(EncoderModule):
-    """A network trained on single trials, stopped early on validation pictures.
-
-    Loss on targets standardised per dimension: ``cosine_weight (1 - cos) + mse_weight MSE + info_nce_weight InfoNCE``.
-
-    Args:
-        hidden: Width of the hidden layers.
-        n_blocks: Residual blocks between first and last layer; 0 is the two-layer network.
-        dropout: Share of hidden units dropped.
-        input_dropout: Share of voxels dropped.
-        cosine_weight: Weight of one minus cosine.
-        mse_weight: Weight of the mean squared error.
-        info_nce_weight: Weight of the contrastive loss.
-        temperature: Temperature of the contrastive loss.
-        optimizer: Optimiser class and arguments.
-        scheduler: Learning-rate scheduler, stepped once an epoch.
-        root: Folder of all checkpoints.
-    """
-
-    name = "mlp"
-
-    def __init__(
-        self,
-        hidden: int = 1024,
-        n_blocks: int = 0,
-        dropout: float = 0.1,
-        input_dropout: float = 0.0,
-        cosine_weight: float = 1.0,
-        mse_weight: float = 0.5,
-        info_nce_weight: float = 0.0,
-        temperature: float = 0.07,
-        optimizer: OptimizerCallable = torch.optim.AdamW,
-        scheduler: LRSchedulerCallable | None = None,
-        root: str = "checkpoints",
-    ) -> None:
-        super().__init__(root)
-        # Callables stay out: a function in the checkpoint would not load with weights_only=True.
-        self.save_hyperparameters(ignore=["optimizer", "scheduler"])
-        self.architecture: dict[str, Any] = {
-            "hidden": hidden,
-            "n_blocks": n_blocks,
-            "dropout": dropout,
-            "input_dropout": input_dropout,
-        }
-        self.cosine_weight, self.mse_weight = cosine_weight, mse_weight
-        self.info_nce_weight, self.temperature = info_nce_weight, temperature
-        self.optimizer, self.scheduler = optimizer, scheduler
-
-    def map_description(self) -> dict[str, Any]:
-        """Describe the network."""
-        widths = {"n_features": self.data.n_features, "n_outputs": len(self.data.target_mean)}
-        return {"kind": "network", **widths, **self.architecture}
-
-    def build(self) -> NetworkMap:
-        """Build the network and store the statistics of the training targets in it."""
-        network = NetworkMap(self.data.n_features, len(self.data.target_mean), **self.architecture)
-        network.set_target_statistics(self.data.target_mean, self.data.target_std)
-        return network
-
-    def configure_optimizers(self) -> Any:
-        """Build optimiser and scheduler over all trained parameters."""
-        return optimizer_and_scheduler(self, self.optimizer, self.scheduler)
-
-    def on_train_epoch_start(self) -> None:
-        """Make dropout a function of run and epoch, so that a resumed fit goes on as the interrupted one would."""
-        torch.manual_seed(epoch_seed(self.current_epoch))
-
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Return the weighted loss of one batch."""
-        if not isinstance(self.predictor, NetworkMap):
-            raise RuntimeError("the network was not built")
-        predicted = self.predictor.standardised(batch["features"])
-        true = self.predictor.standardise(batch["targets"])
-        loss = self.cosine_weight * cosine_loss(predicted, true)
-        loss = loss + self.mse_weight * functional.mse_loss(predicted, true)
-        if self.info_nce_weight > 0:
-            loss = loss + self.info_nce_weight * info_nce_loss(predicted, true, self.temperature, batch["nsd_ids"])
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(true))
-        return loss
-
-
-def optimizer_and_scheduler(
-    module: torch.nn.Module, optimizer: OptimizerCallable, scheduler: LRSchedulerCallable | None
-) -> Any:
-    """Build what ``configure_optimizers`` returns; the scheduler steps once an epoch."""
-    built = optimizer(module.parameters())
-    return built if scheduler is None else {"optimizer": built, "lr_scheduler": scheduler(built)}
+    @rank_zero_only
+    def on_fit_end(self) -> None:
+        """Write report and out-of-fold predictions; those of a fit that holds out a fold are of that fold."""
+        super().on_fit_end()
+        data, checkpoint = self.data, self.checkpoint_path()
+        if self._left_out is None or data.held_out_fold is not None or not checkpoint.is_file():
+            return
+        ids, predictions = self._left_out
+        write_out_of_fold(
+            checkpoint, 1, 1, ids, predictions, data.space, data.inputs, self.name, data.subject, data.trial_mode
+        )

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fmri_lightning.encoder.ranks import RowDropout
 from fmri_lightning.errors import BadInputError
 
 
@@ -43,7 +44,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, width)
+            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), RowDropout(dropout), nn.Linear(width, width)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,7 +56,8 @@ class ResidualBlock(nn.Module):
 class NetworkMap(nn.Module):
     """Linear, ReLU, dropout, residual blocks, Linear; trained on standardised targets, emits raw embeddings.
 
-    Without blocks this is the two-layer network Linear(in, 1024), ReLU, Dropout, Linear(1024, 512).
+    Without blocks this is the two-layer network Linear(in, 1024), ReLU, Dropout, Linear(1024, 512). With a linear
+    path the network adds what is not linear to a linear map, which may start as a fitted ridge.
 
     Args:
         n_features: Width of the input.
@@ -64,6 +66,7 @@ class NetworkMap(nn.Module):
         n_blocks: Number of residual blocks.
         dropout: Share of hidden units dropped in training.
         input_dropout: Share of voxels dropped in training.
+        linear_path: Add a linear map from input to output; the last layer of the rest starts at zero.
     """
 
     target_mean: Tensor
@@ -77,16 +80,24 @@ class NetworkMap(nn.Module):
         n_blocks: int = 0,
         dropout: float = 0.1,
         input_dropout: float = 0.0,
+        linear_path: bool = False,
     ) -> None:
         super().__init__()
+        self.input_dropout = RowDropout(input_dropout)
+        last = nn.Linear(hidden, n_outputs)
         self.layers = nn.Sequential(
-            nn.Dropout(input_dropout),
             nn.Linear(n_features, hidden),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            RowDropout(dropout),
             *(ResidualBlock(hidden, dropout) for _ in range(n_blocks)),
-            nn.Linear(hidden, n_outputs),
+            # Blocks only add to their input: without this the scale of their sum grows with their number.
+            nn.LayerNorm(hidden) if n_blocks else nn.Identity(),
+            last,
         )
+        self.linear_path = nn.Linear(n_features, n_outputs) if linear_path else None
+        if linear_path:
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
         self.register_buffer("target_mean", torch.zeros(n_outputs))
         self.register_buffer("target_std", torch.ones(n_outputs))
 
@@ -97,8 +108,29 @@ class NetworkMap(nn.Module):
 
     def standardised(self, features: Tensor) -> Tensor:
         """Map features (n, n_features) to standardised embeddings (n, n_outputs), what the losses see."""
-        result: Tensor = self.layers(features)
-        return result
+        dropped = self.input_dropout(features)
+        result: Tensor = self.layers(dropped)
+        return result if self.linear_path is None else result + self.linear_path(dropped)
+
+    @torch.no_grad()
+    def start_from(self, linear: LinearMap) -> None:
+        """Let the linear path start as a fitted linear map onto the same raw embeddings.
+
+        Args:
+            linear: For instance a ridge.
+
+        Raises:
+            BadInputError: If this network has no linear path, or the widths differ.
+        """
+        if self.linear_path is None:
+            raise BadInputError("a network without a linear path cannot start from ridge; set linear_path: true")
+        if linear.weights.T.shape != self.linear_path.weight.shape:
+            raise BadInputError(
+                f"the linear map to start from is {tuple(linear.weights.shape)}, this network's linear path "
+                f"{tuple(self.linear_path.weight.T.shape)}; fit ridge on the same inputs first"
+            )
+        self.linear_path.weight.copy_((linear.weights / self.target_std).T)
+        self.linear_path.bias.copy_((linear.intercept - self.target_mean) / self.target_std)
 
     def standardise(self, targets: Tensor) -> Tensor:
         """Map raw embeddings (n, n_outputs) to standardised ones."""

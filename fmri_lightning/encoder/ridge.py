@@ -1,4 +1,4 @@
-"""Ridge regression with many targets: one decomposition, every alpha, exact leave-one-stimulus-out.
+"""Ridge regression with many targets: one decomposition, every alpha, exact leave-out of whole stimuli.
 
 The largest matrix product of a fit is the smaller Gram matrix. When trials are fewer than voxels the dual form
 decomposes X Xᵀ, otherwise the primal form decomposes Xᵀ X; everything after it is a matrix product per alpha.
@@ -9,26 +9,26 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import scipy.linalg
-import scipy.sparse
 from numpy.typing import NDArray
-from scipy.linalg import blas
 
-from fmri_lightning.encoder.leave_out import GroupLeaveOut
-from fmri_lightning.errors import BadInputError
+from fmri_lightning.encoder.ridge_evd import EvdSolver
+from fmri_lightning.encoder.ridge_folds import Folds, make_folds
+from fmri_lightning.encoder.ridge_search import Found, InaccurateError, Scoring, Solver, search
+from fmri_lightning.errors import BadInputError, UsageError
 
-TARGET_BATCH = 512
-"""Targets per matrix product: bounds the working memory to (trials, 512) whatever the width of the target."""
-
-NORMAL_EQUATION_TOLERANCE = 1e-3
-"""Relative residual of the normal equations above which a float32 fit is repeated in float64."""
+if TYPE_CHECKING:
+    import torch
 
 
 class AlphaAtEdgeWarning(UserWarning):
     """The best alpha lies at an end of the grid, so a better one may lie outside."""
+
+
+class CholeskyFailedWarning(UserWarning):
+    """Cholesky factors were not accurate enough, and the fit was repeated on the CPU in float64."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,16 @@ class RidgeFit:
         intercept: (targets,), never penalised.
         alpha: Chosen penalty per target, (targets,) float64; all equal when one alpha serves all targets.
         alphas: The grid, (alphas,) float64, ascending.
-        loo_mse: Mean squared leave-one-stimulus-out residual, (alphas, targets) float64.
-        loo_r2: 1 - loo_mse / variance over stimuli, pooled over targets, (alphas,) float64.
+        loo_mse: Mean squared left-out residual, (alphas, targets) float64.
+        loo_r2: 1 - loo_mse / variance over the scored rows, both pooled over targets, (alphas,) float64.
         form: "dual" when trials < voxels, else "primal".
         dtype: "float32" or "float64", the arithmetic that was used in the end.
         at_edge: Whether the choice lies at an end of the grid.
+        scores: What one alpha for all targets is chosen by, (alphas,) float64, higher is better: the negative mean
+            of ``loo_mse``, the mean R² or the mean cosine.
+        left_out: Predictions of each stimulus from the trials outside its fold, at the chosen alpha, averaged over
+            its repeats, (stimuli, targets) float32; None unless asked for.
+        left_out_stimuli: Ids of its rows, ascending; None with it.
     """
 
     weights: NDArray[np.floating]
@@ -56,6 +61,9 @@ class RidgeFit:
     form: Literal["dual", "primal"]
     dtype: str
     at_edge: bool
+    scores: NDArray[np.float64]
+    left_out: NDArray[np.float32] | None = None
+    left_out_stimuli: NDArray[np.integer] | None = None
 
     def predict(self, features: NDArray[np.floating]) -> NDArray[np.floating]:
         """Predict targets of features (n, voxels); returns (n, targets)."""
@@ -71,69 +79,137 @@ def fit_ridge(
     form: Literal["auto", "dual", "primal"] = "auto",
     dtype: Literal["float32", "float64"] = "float32",
     overwrite_features: bool = False,
+    *,
+    cv: Literal["stimulus"] | int = "stimulus",
+    folds: NDArray[np.integer] | None = None,
+    average_repeats: bool = True,
+    scoring: Scoring = "mse",
+    keep_left_out: bool = False,
+    device: str | torch.device = "cpu",
+    solver: Literal["auto", "evd", "cholesky"] = "auto",
 ) -> RidgeFit:
-    """Fit ridge regression and choose alpha by exact leave-one-stimulus-out.
+    """Fit ridge regression and choose alpha by exact leave-out of whole stimuli.
 
     All trials of a stimulus are left out together: leaving out single trials leaks its repeats and picks an alpha
     that can cost all of the test R². The residuals of the repeats are averaged before they are squared, which is
-    how a repeated test picture is scored.
+    how a repeated test picture is scored. The intercept is refitted in every leave-out.
 
     Args:
         features: Voxels or components, (trials, voxels), any scale.
         targets: Embeddings, (trials, targets); trials of one stimulus carry the same row.
         stimuli: Stimulus id of each trial, (trials,) integers; None when every trial is its own stimulus.
-        alphas: Penalties to try, each above 0. None takes half decades from 1e-3 to 1e3 times the mean eigenvalue
+        alphas: Penalties to try, each above 0. None takes half decades from 1e-5 to 1e3 times the mean eigenvalue
             of the Gram matrix, which makes the grid independent of the features' scale.
-        alpha_per_target: Choose one alpha for every target instead of one for all (pooled squared error).
+        alpha_per_target: Choose one alpha for every target, by its smallest error, instead of one for all.
         form: "auto" takes the smaller Gram matrix; the other two exist for tests.
         dtype: Arithmetic; float32 falls back to float64 when it fails or is inaccurate.
         overwrite_features: Centre ``features`` in place instead of copying them (saves one copy in memory; only for
             arrays of ``dtype``).
+        cv: "stimulus" leaves out one stimulus at a time; a number, that many folds of stimuli.
+        folds: Fold number of each trial, (trials,), in place of ``cv``; a stimulus lies in one fold.
+        average_repeats: Average the left-out residuals of a stimulus before they are scored, in folds too. False
+            scores single trials, as other packages do.
+        scoring: What one alpha for all targets is chosen by: "mse", the squared error pooled over targets; "r2", the
+            mean of the targets' R², in which every target weighs the same; "cosine", the mean cosine of prediction
+            and target, both relative to the mean of the trials that the prediction was learnt from.
+        keep_left_out: Return the left-out predictions at the chosen alpha.
+        device: Where to solve: "cpu", "cuda" or a torch device.
+        solver: "auto" takes one eigendecomposition on the CPU and Cholesky factors per alpha elsewhere.
 
     Returns:
-        Weights, intercept, the chosen alpha and the leave-one-out curve.
+        Weights, intercept, the chosen alpha and the leave-out curve.
 
     Raises:
-        BadInputError: If shapes disagree, an alpha is not positive, fewer than two stimuli are given, or features
-            or targets hold NaN or infinity (a decomposition would return NaN silently).
+        BadInputError: If shapes disagree, an alpha is not positive, fewer than two stimuli are given, folds tear a
+            stimulus apart, or features or targets hold NaN or infinity (a decomposition would return NaN silently).
+        UsageError: If the arguments contradict each other.
     """
-    groups = _check_shapes(features, targets, stimuli)
+    ids = _check_shapes(features, targets, stimuli)
+    _check_arguments(scoring, alpha_per_target, device, solver)
+    parts = make_folds(ids, cv, folds, average_repeats)
     feature_mean, target_mean = _finite_mean(features, "features"), _finite_mean(targets, "targets")
     grid = None if alphas is None else _check_alphas(alphas)
     arithmetic = np.dtype(dtype)
     if overwrite_features and features.dtype != arithmetic:
         raise BadInputError(f"features of type {features.dtype} cannot be centred in place in {arithmetic}")
+    task = _Task(parts, grid, _choose_form(form, *features.shape), scoring, alpha_per_target, keep_left_out)
+    by_cholesky = solver == "cholesky" or (solver == "auto" and str(device) != "cpu")
     x = _centred(features, feature_mean, arithmetic, in_place=overwrite_features)
     y = _centred(targets, target_mean, arithmetic, in_place=False)
-    solved = _solve(x, y, groups, grid, alpha_per_target, _choose_form(form, *features.shape))
-    if solved is None and arithmetic == np.float32:
+    failure = ""
+    try:
+        found = task.by_cholesky(x, y, device) if by_cholesky else task.by_evd(x, y)
+    except InaccurateError as error:
+        # Solved again after this clause: inside it, the error keeps the matrices of the failed attempt.
+        failure = str(error)
+    if failure:
+        if not by_cholesky and arithmetic == np.float64:
+            raise _unsolvable(failure)
+        if by_cholesky:
+            warnings.warn(
+                f"ridge: Cholesky on {device} in {arithmetic} failed, {failure}; solved on the CPU in float64",
+                CholeskyFailedWarning,
+                stacklevel=2,
+            )
+        del x
         x, y = _centred_again(features, feature_mean, overwrite_features), _centred(targets, target_mean, np.float64)
         arithmetic = np.dtype(np.float64)
-        solved = _solve(x, y, groups, grid, alpha_per_target, _choose_form(form, *features.shape))
-    if solved is None:
-        raise BadInputError(
-            "ridge: the normal equations could not be solved accurately, not in float64 either; "
-            "look for features of wildly different scale, or raise the smallest alpha"
-        )
-    at_edge = _warn_at_edge(solved.choice, solved.alphas)
-    variance = _stimulus_variance(y, groups)
+        try:
+            found = task.by_evd(x, y)
+        except InaccurateError as error:
+            raise _unsolvable(str(error)) from error
+    at_edge = _warn_at_edge(found.choice, found.alphas)
+    variance = found.variance.mean()
     return RidgeFit(
-        weights=solved.weights,
-        intercept=(target_mean - feature_mean @ solved.weights.astype(np.float64)).astype(arithmetic),
-        alpha=solved.alphas[solved.choice],
-        alphas=solved.alphas,
-        loo_mse=solved.loo_mse,
-        loo_r2=1 - solved.loo_mse.mean(axis=1) / variance if variance > 0 else np.full(len(solved.alphas), np.nan),
-        form=_choose_form(form, *features.shape),
+        weights=found.weights,
+        intercept=(target_mean - feature_mean @ found.weights.astype(np.float64)).astype(arithmetic),
+        alpha=found.alphas[found.choice],
+        alphas=found.alphas,
+        loo_mse=found.mse,
+        loo_r2=1 - found.mse.mean(axis=1) / variance if variance > 0 else np.full(len(found.alphas), np.nan),
+        form=task.form,
         dtype=arithmetic.name,
         at_edge=at_edge,
+        scores=found.scores,
+        left_out=None if found.left_out is None else (found.left_out + target_mean).astype(np.float32),
+        left_out_stimuli=None if found.left_out is None else np.unique(ids),
+    )
+
+
+@dataclass(frozen=True)
+class _Task:
+    folds: Folds
+    grid: NDArray[np.float64] | None
+    form: Literal["dual", "primal"]
+    scoring: Scoring
+    alpha_per_target: bool
+    keep_left_out: bool
+
+    def by_evd(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> Found:
+        return self._search(EvdSolver(x, y, self.folds, self.grid, self.form), x, y)
+
+    def by_cholesky(self, x: NDArray[np.floating], y: NDArray[np.floating], device: Any) -> Found:
+        # Importing torch takes seconds and 300 MB, which the CPU does without.
+        from fmri_lightning.encoder.ridge_cholesky import CholeskySolver, full_float32_products
+
+        with full_float32_products():
+            return self._search(CholeskySolver(x, y, self.folds, self.grid, self.form, device), x, y)
+
+    def _search(self, solver: Solver, x: NDArray[np.floating], y: NDArray[np.floating]) -> Found:
+        return search(solver, x, y, self.folds, self.scoring, self.alpha_per_target, self.keep_left_out)
+
+
+def _unsolvable(reason: str) -> BadInputError:
+    return BadInputError(
+        f"ridge: the normal equations could not be solved accurately, not in float64 either ({reason}); "
+        "look for features of wildly different scale, or raise the smallest alpha"
     )
 
 
 def _check_shapes(
     features: NDArray[np.floating], targets: NDArray[np.floating], stimuli: NDArray[np.integer] | None
-) -> NDArray[np.int64]:
-    """Return the group number 0..n_groups-1 of each trial."""
+) -> NDArray[np.integer]:
+    """Return the stimulus id of each trial."""
     if features.ndim != 2 or targets.ndim != 2 or len(features) != len(targets):
         raise BadInputError(
             f"ridge: features {features.shape} and targets {targets.shape} must be matrices with a row per trial each"
@@ -143,10 +219,18 @@ def _check_shapes(
     ids = np.arange(len(features)) if stimuli is None else np.asarray(stimuli)
     if ids.shape != (len(features),):
         raise BadInputError(f"ridge: {len(features)} trials need as many stimulus ids, got {ids.shape}")
-    unique, groups = np.unique(ids, return_inverse=True)
-    if len(unique) < 2:
-        raise BadInputError("ridge: leaving one stimulus out needs at least two stimuli")
-    return np.asarray(groups, dtype=np.int64)
+    return ids
+
+
+def _check_arguments(scoring: str, alpha_per_target: bool, device: Any, solver: str) -> None:
+    if scoring not in ("mse", "r2", "cosine"):
+        raise UsageError(f"ridge: scoring is 'mse', 'r2' or 'cosine', got {scoring!r}")
+    if scoring == "cosine" and alpha_per_target:
+        raise UsageError("ridge: a cosine needs all targets at one alpha; use scoring='mse' or alpha_per_target=False")
+    if solver not in ("auto", "evd", "cholesky"):
+        raise UsageError(f"ridge: solver is 'auto', 'evd' or 'cholesky', got {solver!r}")
+    if solver == "evd" and str(device) != "cpu":
+        raise UsageError(f"ridge: solver='evd' runs on the CPU; use device='cpu' or solver='cholesky' for {device}")
 
 
 def _finite_mean(matrix: NDArray[np.floating], what: str) -> NDArray[np.float64]:
@@ -194,104 +278,6 @@ def _centred_again(
     if already_centred:
         return features.astype(np.float64)
     return _centred(features, mean, np.float64)
-
-
-@dataclass
-class _Solved:
-    weights: NDArray[np.floating]
-    choice: NDArray[np.int64]
-    alphas: NDArray[np.float64]
-    loo_mse: NDArray[np.float64]
-
-
-def _solve(
-    x: NDArray[np.floating],
-    y: NDArray[np.floating],
-    groups: NDArray[np.int64],
-    grid: NDArray[np.float64] | None,
-    alpha_per_target: bool,
-    form: Literal["dual", "primal"],
-) -> _Solved | None:
-    """Solve for centred x and y; None when the arithmetic was not good enough."""
-    dual = form == "dual"
-    # BLAS wants Fortran order: the transpose of a C-ordered matrix is one without a copy.
-    syrk = blas.ssyrk if x.dtype == np.float32 else blas.dsyrk
-    gram = syrk(1.0, x.T, trans=1 if dual else 0)
-    alphas = _default_alphas(gram) if grid is None else grid
-    if dual:
-        _lift_constant(gram)
-    try:
-        # The default driver (evr) is nine times slower here.
-        eigenvalues, vectors = scipy.linalg.eigh(gram, lower=False, driver="evd", overwrite_a=True, check_finite=False)
-    except np.linalg.LinAlgError:
-        return None
-    if not np.all(np.isfinite(eigenvalues)):
-        return None
-    eigenvalues = np.maximum(eigenvalues.astype(np.float64), 0)
-    shrink = (1 / (eigenvalues + alphas[:, None])).astype(x.dtype)
-    if dual:
-        shrink[:, int(np.argmax(np.abs(vectors.sum(axis=0))))] = 0
-    # Rows of `basis` belong to trials: eigenvectors themselves, or the voxels rotated onto them.
-    basis = vectors if dual else x @ vectors
-    leave_out = GroupLeaveOut.prepare(basis, shrink, groups, dual)
-    loo_mse = np.empty((len(alphas), y.shape[1]))
-    batches = [slice(start, start + TARGET_BATCH) for start in range(0, y.shape[1], TARGET_BATCH)]
-    for batch in batches:
-        rotated = basis.T @ y[:, batch]
-        for index in range(len(alphas)):
-            projected = basis @ (shrink[index][:, None] * rotated)
-            loo_mse[index, batch] = leave_out.mean_squared(index, projected if dual else y[:, batch] - projected)
-    if not np.all(np.isfinite(loo_mse)):
-        return None
-    n_targets = y.shape[1]
-    choice = loo_mse.argmin(axis=0) if alpha_per_target else np.full(n_targets, loo_mse.mean(axis=1).argmin())
-    weights = np.empty((x.shape[1], n_targets), dtype=x.dtype)
-    for batch in batches:
-        coefficients = vectors @ (shrink[choice[batch]].T * (basis.T @ y[:, batch]))
-        weights[:, batch] = x.T @ coefficients if dual else coefficients
-        if not _satisfies_normal_equations(x, y[:, batch], weights[:, batch], alphas[choice[batch]]):
-            return None
-    return _Solved(weights, choice, alphas, loo_mse)
-
-
-def _default_alphas(gram: NDArray[np.floating]) -> NDArray[np.float64]:
-    mean_eigenvalue = float(np.trace(gram, dtype=np.float64)) / len(gram)
-    return np.asarray((mean_eigenvalue or 1.0) * np.logspace(-3, 3, 13))
-
-
-def _lift_constant(gram: NDArray[np.floating]) -> None:
-    """Give the constant vector, null in a centred dual Gram matrix, an eigenvalue far from all others.
-
-    Its direction belongs to the intercept, which is refitted in every leave-out and must not be shrunk; among the
-    other null vectors it could not be told apart.
-    """
-    n = len(gram)
-    vector = np.random.default_rng(0).standard_normal(n).astype(gram.dtype)
-    symv = blas.ssymv if gram.dtype == np.float32 else blas.dsymv
-    largest = 1.0
-    for _ in range(20):
-        vector = symv(1.0, gram, vector, lower=0)
-        largest = float(np.linalg.norm(vector)) or 1.0
-        vector /= largest
-    gram += gram.dtype.type(3 * largest / n)
-
-
-def _satisfies_normal_equations(
-    x: NDArray[np.floating], y: NDArray[np.floating], weights: NDArray[np.floating], alpha: NDArray[np.float64]
-) -> bool:
-    """Check (XᵀX + αI) W = XᵀY on a sample of the targets."""
-    some = np.unique(np.linspace(0, y.shape[1] - 1, 8).astype(np.int64))
-    w, right = weights[:, some], x.T @ y[:, some]
-    left = x.T @ (x @ w) + w * alpha[some].astype(w.dtype)
-    # Scaled by the terms that cancel, and by nothing when a target is constant.
-    scale = np.linalg.norm(right)
-    return bool(np.linalg.norm(left - right) <= NORMAL_EQUATION_TOLERANCE * scale + np.finfo(x.dtype).tiny)
-
-
-def _stimulus_variance(y: NDArray[np.floating], groups: NDArray[np.int64]) -> float:
-    member = scipy.sparse.csr_array((np.ones(len(groups)), (groups, np.arange(len(groups)))))
-    means = (member @ y) / np.bincount(groups)[:, None]
-    return float(np.var(means, axis=0).mean())
 
 
 def _warn_at_edge(choice: NDArray[np.int64], alphas: NDArray[np.float64]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -88,7 +89,7 @@ def top_k(ranks: NDArray[np.integer], k: int) -> NDArray[np.float64]:
 
 
 class PooledRetrieval(NamedTuple):
-    """Top-1 in random pools: ``per_draw`` (draws,) and ``per_item`` (n,), NaN for items never drawn."""
+    """Top-k in random pools: ``per_draw`` (draws,) and ``per_item`` (n,), NaN for items never drawn."""
 
     per_draw: NDArray[np.float64]
     per_item: NDArray[np.float64]
@@ -119,19 +120,51 @@ def pooled_top_1(
     Raises:
         ValueError: Fewer items than a pool needs, or a matrix that is not square.
     """
+    return pooled_top_k(similarity, (1,), ids, pool, draws, seed)[1]
+
+
+def pooled_top_k(
+    similarity: NDArray[np.floating],
+    ks: Sequence[int],
+    ids: NDArray[np.integer] | None = None,
+    pool: int = 300,
+    draws: int = 30,
+    seed: int = 42,
+) -> dict[int, PooledRetrieval]:
+    """Top-k retrieval for several k in the pools of :func:`pooled_top_1`.
+
+    Args:
+        similarity: Matrix (n, n), queries in rows, candidates in columns.
+        ks: Numbers of places that count.
+        ids: Stimulus id of each item (n,); equal ids are never distractors.
+        pool: Items in one pool.
+        draws: Number of pools.
+        seed: Seed of the draws.
+
+    Returns:
+        k to accuracy of each draw and each item.
+
+    Raises:
+        ValueError: Fewer items than a pool needs, a k below 1, or a matrix that is not square.
+    """
     require_square(similarity, "the retrieval matrix")
     n = similarity.shape[0]
     if pool > n:
         raise ValueError(f"a pool of {pool} cannot be drawn from {n} items")
     stimuli = ids_or_positions(ids, n)
     generator = np.random.default_rng(seed)
-    hits, seen, per_draw = np.zeros(n), np.zeros(n), np.zeros(draws)
+    hits, seen, per_draw = {k: np.zeros(n) for k in ks}, np.zeros(n), {k: np.zeros(draws) for k in ks}
     for draw in range(draws):
         chosen = np.sort(generator.choice(n, size=pool, replace=False))
-        first = top_k(retrieval_ranks(similarity[np.ix_(chosen, chosen)], stimuli[chosen]), 1)
-        per_draw[draw] = first.mean()
-        hits[chosen] += first
+        ranks = retrieval_ranks(similarity[np.ix_(chosen, chosen)], stimuli[chosen])
         seen[chosen] += 1
-    per_item = np.full(n, np.nan)
-    np.divide(hits, seen, out=per_item, where=seen > 0)
-    return PooledRetrieval(per_draw, per_item)
+        for k in ks:
+            first = top_k(ranks, k)
+            per_draw[k][draw] = first.mean()
+            hits[k][chosen] += first
+    found = {}
+    for k in ks:
+        per_item = np.full(n, np.nan)
+        np.divide(hits[k], seen, out=per_item, where=seen > 0)
+        found[k] = PooledRetrieval(per_draw[k], per_item)
+    return found

@@ -8,7 +8,8 @@ from lightning.pytorch.callbacks import Callback
 
 from fmri_lightning.encoder.checkpoint import StageCheckpoint
 from fmri_lightning.encoder.data import EncoderDataModule
-from fmri_lightning.encoder.module import MLPModule, RidgeModule
+from fmri_lightning.encoder.module import RidgeModule
+from fmri_lightning.encoder.network_module import MLPModule
 
 ADAM = partial(torch.optim.AdamW, lr=3e-3)
 
@@ -34,13 +35,14 @@ def fit_ridge_module(subject, root, ckpt_path=None, **data):
     return run, root / "ridge" / "subj01" / "ridge.ckpt"
 
 
-def fit_mlp_module(subject, root, max_epochs=6, ckpt_path=None, stop_after=None, **data):
-    callbacks = [] if stop_after is None else [KillAfter(stop_after)]
-    run = trainer(max_epochs, "val/centred_cosine", callbacks)
-    module = MLPModule(hidden=32, dropout=0.2, optimizer=ADAM, root=str(root))
+def fit_mlp_module(subject, root, max_epochs=6, ckpt_path=None, stop_after=None, network=None, callbacks=(), **data):
+    """Fit a network; ``network`` changes arguments of MLPModule, ``data`` those of the data module."""
+    killers = [] if stop_after is None else [KillAfter(stop_after)]
+    run = trainer(max_epochs, "val/centred_cosine", [*callbacks, *killers])
+    module = MLPModule(**{"hidden": 32, "dropout": 0.2, "optimizer": ADAM, "root": str(root), **(network or {})})
     arguments = subject.encoder_inputs(**{"batch_size": 16, **data})
     run.fit(module, EncoderDataModule(**arguments), ckpt_path=ckpt_path)
-    return run, root / "mlp" / "subj01" / "mlp.ckpt"
+    return run, root / module.name / "subj01" / f"{module.name}.ckpt"
 
 
 class Killed(Exception):

@@ -9,11 +9,14 @@ from fmri_lightning.betas.rows import average_repeats
 from fmri_lightning.embeddings.cache import EmbeddingCache, write_cache
 from fmri_lightning.encoder.data import EncoderDataModule
 from fmri_lightning.encoder.load import load_encoder
+from fmri_lightning.encoder.out_of_fold import read_out_of_fold
 from fmri_lightning.encoder.ridge import fit_ridge
 from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.metrics.cosine import centred_cosine
 from tests.encoder.fitting import Killed, fit_mlp_module, fit_ridge_module
 from tests.encoder.small_subject import write_small_subject
+
+DIRECTIONS = ("picture_from_brain", "brain_from_picture")
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +51,19 @@ def test_ridge_checkpoint_is_the_ridge_of_the_training_trials(small, fitted):
     np.testing.assert_allclose(predicted, reference.predict(val), atol=1e-4)
 
 
+def test_ridge_leaves_predictions_of_pictures_it_was_not_fitted_on(small, fitted):
+    _, path = fitted["ridge"]
+    features, targets, ids = scaled(small, "train", averaged=False)
+    found = read_out_of_fold(path.parent / "out_of_fold", ids)
+    alpha = load_encoder(path).fitted["alpha"][0]
+    for picture in np.unique(ids)[::11]:
+        out = ids == picture
+        model = Ridge(alpha=alpha).fit(features[~out], targets[~out])
+        expected = model.predict(features[out]).mean(axis=0)
+        np.testing.assert_allclose(found.predictions[found.nsd_ids == picture][0], expected, atol=2e-3)
+    assert found.inputs == fitted["ridge"][0].datamodule.inputs
+
+
 @pytest.mark.parametrize("name", ["ridge", "mlp"])
 def test_checkpoint_says_what_it_is(small, fitted, name):
     trainer, path = fitted[name]
@@ -76,7 +92,8 @@ def test_logged_scores_are_those_of_the_loaded_encoder(small, fitted, name):
     logged = trainer.callback_metrics["val/centred_cosine"] if best is None else best
     assert float(logged) == pytest.approx(score, abs=1e-5)
     assert score > 0.7
-    keys = {"cosine", "mean_vector_cosine", "centred_cosine", "top1", "top5", "two_way"}
+    keys = {"cosine", "mean_vector_cosine", "centred_cosine", "centred_cosine_low", "two_way", "r2", "pool", "n"}
+    keys |= {f"{way}_{key}" for way in DIRECTIONS for key in ("top1", "top5", "median_rank")}
     assert {f"val/{key}" for key in keys} <= set(trainer.callback_metrics)
     assert trainer.callback_metrics["val/two_way"] > 0.9
 
@@ -124,7 +141,7 @@ def test_fitting_again_gives_the_same_encoder(small, fitted, tmp_path):
     before = path.read_bytes()
     fit_ridge_module(small, tmp_path, ckpt_path=path)
     assert path.read_bytes() == before
-    assert sorted(p.name for p in path.parent.iterdir()) == ["ridge.ckpt"]
+    assert sorted(p.name for p in path.parent.iterdir()) == ["out_of_fold", "ridge.ckpt", "subj01_ridge.json"]
 
 
 def test_each_trial_mode_is_validated_as_it_will_predict(small, tmp_path):

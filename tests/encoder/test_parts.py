@@ -1,14 +1,9 @@
-import math
-
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from fmri_lightning.encoder.batches import TensorBatches
-from fmri_lightning.encoder.losses import cosine_loss, info_nce_loss
 from fmri_lightning.encoder.network import LinearMap, NetworkMap, build_predictor, floor_std
-from fmri_lightning.encoder.validation import embedding_scores
 from fmri_lightning.errors import BadInputError
 
 
@@ -53,33 +48,6 @@ def test_batches_refuse_unequal_lengths():
         TensorBatches({"a": torch.zeros(3), "b": torch.zeros(4)}, 2)
 
 
-def test_cosine_loss_in_closed_form():
-    a = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
-    assert float(cosine_loss(a, 5 * a)) == pytest.approx(0, abs=1e-6)
-    assert float(cosine_loss(a, -a)) == pytest.approx(2)
-    assert float(cosine_loss(a, torch.tensor([[1.0, 1.0], [1.0, 0.0]]))) == pytest.approx(1 - math.sqrt(0.5) / 2)
-
-
-def test_info_nce_in_closed_form():
-    n = 6
-    assert float(info_nce_loss(torch.ones(n, n), torch.eye(n))) == pytest.approx(math.log(n), rel=1e-5)
-    # Orthogonal pairs: the match has logit 1/t, all others 0.
-    expected = -math.log(math.exp(2) / (math.exp(2) + n - 1))
-    assert float(info_nce_loss(torch.eye(n), 3 * torch.eye(n), temperature=0.5)) == pytest.approx(expected, rel=1e-5)
-    with pytest.raises(ValueError, match="temperature"):
-        info_nce_loss(torch.eye(2), torch.eye(2), temperature=0.0)
-
-
-def test_info_nce_does_not_push_repeats_of_a_picture_apart():
-    predicted = torch.eye(3)[[0, 0, 1, 2]].requires_grad_()
-    ids = torch.tensor([7, 7, 8, 9])
-    info_nce_loss(predicted, torch.eye(3)[[0, 0, 1, 2]], 0.5, ids).backward()
-    # Two equal rows are pulled alike; taken for distractors they could not be told apart and lose ln 2.
-    assert torch.allclose(predicted.grad[0], predicted.grad[1])
-    shared = info_nce_loss(torch.eye(3)[[0, 0, 1, 2]], torch.eye(3)[[0, 0, 1, 2]], 0.02, ids)
-    assert float(shared) == pytest.approx(math.log(2) / 2, rel=1e-4)
-
-
 def test_the_seed_network_has_two_layers():
     network = NetworkMap(300, 512)
     linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
@@ -112,19 +80,17 @@ def test_a_described_predictor_is_built_again():
             build_predictor(wrong)
 
 
-def test_a_constant_prediction_scores_as_the_mean_vector_does():
-    true = np.random.default_rng(0).standard_normal((50, 8)) + 2
-    mean = true.mean(axis=0)
-    scores = embedding_scores(np.tile(mean, (50, 1)), true, mean)
-    assert scores["cosine"] == pytest.approx(scores["mean_vector_cosine"])
-    assert scores["cosine"] > 0.8
-    assert scores["centred_cosine"] == 0
-    assert scores["top1"] <= 1 / 50
-
-
-def test_perfect_predictions_score_one_with_repeats_too():
-    true = np.random.default_rng(0).standard_normal((20, 8))
-    ids = np.repeat(np.arange(20), 3)
-    scores = embedding_scores(true[ids], true[ids], true.mean(axis=0), ids)
-    assert {scores[key] for key in ("top1", "top5", "two_way")} == {1.0}
-    assert scores["centred_cosine"] == pytest.approx(1)
+def test_a_linear_path_starts_as_the_ridge_it_is_given():
+    generator = torch.Generator().manual_seed(1)
+    ridge = LinearMap(5, 4)
+    ridge.weights.copy_(torch.randn(5, 4, generator=generator))
+    ridge.intercept.copy_(torch.randn(4, generator=generator))
+    network = NetworkMap(5, 4, hidden=8, n_blocks=1, linear_path=True).eval()
+    network.set_target_statistics(torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([0.5, 2.0, 1.0, 3.0]))
+    network.start_from(ridge)
+    features = torch.randn(7, 5, generator=generator)
+    torch.testing.assert_close(network(features), ridge(features))
+    with pytest.raises(BadInputError, match="linear path"):
+        NetworkMap(5, 4, hidden=8).start_from(ridge)
+    with pytest.raises(BadInputError, match="is \\(5, 4\\), this network's linear path"):
+        NetworkMap(6, 4, hidden=8, linear_path=True).start_from(ridge)

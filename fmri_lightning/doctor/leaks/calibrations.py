@@ -14,15 +14,17 @@ from fmri_lightning.betas.store import BetaStore
 from fmri_lightning.doctor.leaks.parts import RunParts
 from fmri_lightning.doctor.leaks.statistics import Stored, agrees, floored_std_of, mean_of, require_of_training, std_of
 from fmri_lightning.encoder.load import load_encoder
+from fmri_lightning.encoder.out_of_fold import out_of_fold_folder, read_out_of_fold
+from fmri_lightning.encoder.stored import require_inputs
 from fmri_lightning.errors import BadInputError
-from fmri_lightning.generation.frontend import run_front_end
+from fmri_lightning.generation.frontend import padded_forward, run_front_end
 from fmri_lightning.generation.inputs import Inputs
 from fmri_lightning.generation.plan import Items, TrialMode
 
 TOLERANCE = 1e-4
 """Standard deviations of the predictions: batches of another shape move a prediction by 1e-6 of them, one foreign
 picture among 1000 moves their mean by 1e-3."""
-AGAIN = "fit it again: fit_calibration(predictions, ..., nsd_ids=...) with predictions of val pictures"
+AGAIN = "fit it again: fmri-lightning calibrate"
 MODES: tuple[TrialMode, ...] = ("average", "average_outputs", "single")
 
 
@@ -69,10 +71,7 @@ def _check_predictions(what: str, calibration: Calibration, parts: RunParts) -> 
             f"{AGAIN}"
         )
     if recorded is not None and not np.isin(recorded, val).all():
-        return (
-            f"{what}: from predictions of {len(recorded)} stimuli, training stimuli among them, by its record; "
-            "out-of-fold predictions are not there to check"
-        )
+        return _check_out_of_fold(what, calibration, recorded, parts)
     ids = val if recorded is None else recorded
     std = _matching_std(calibration, ids, parts)
     if std is not None:
@@ -80,6 +79,37 @@ def _check_predictions(what: str, calibration: Calibration, parts: RunParts) -> 
         return f"{what}: predicted_mean is that of the predictions of {len(ids)} val stimuli"
     whose = "of the val split, and no stimuli are recorded" if recorded is None else f"of its {len(ids)} val stimuli"
     raise BadInputError(f"{what}: predicted_mean is not that of the predictions {whose}; it saw others; {AGAIN}")
+
+
+def _check_out_of_fold(what: str, calibration: Calibration, recorded: NDArray[np.int32], parts: RunParts) -> str:
+    """Compare with the out-of-fold predictions that lie beside the encoder, where some do."""
+    folder = out_of_fold_folder(parts.checkpoint_path("encoder"))
+    if not folder.is_dir():
+        return (
+            f"{what}: from predictions of {len(recorded)} stimuli, training stimuli among them, by its record; "
+            f"out-of-fold predictions are not there to check ({folder} does not exist)"
+        )
+    found = read_out_of_fold(folder, parts.train_ids)
+    if not np.array_equal(recorded, found.nsd_ids):
+        others = np.setxor1d(recorded, found.nsd_ids)
+        raise BadInputError(
+            f"{what}: its record and the out-of-fold predictions {folder} differ in {parts.name_stimuli(others)}; "
+            f"{AGAIN}"
+        )
+    require_inputs(found.inputs, load_encoder(parts.checkpoint_path("encoder")).inputs, f"the encoder of {folder}")
+    predictions = found.predictions
+    if parts.used("adapter"):
+        predictions = padded_forward(load_adapter(parts.checkpoint_path("adapter")), predictions)
+    values = predictions.astype(np.float64)
+    std, mean = floored_std_of(values), calibration.predicted_mean.double().numpy()
+    if not agrees(mean, values.mean(axis=0), std, TOLERANCE):
+        worst = int(np.argmax(np.abs(mean - values.mean(axis=0)) / std))
+        raise BadInputError(
+            f"{what}: predicted_mean is not that of the {len(values)} out-of-fold predictions {folder} (dimension "
+            f"{worst}: found {mean[worst]:.6g}, expected {values[:, worst].mean():.6g}); it saw others; {AGAIN}"
+        )
+    _require_gain(what, calibration, std, parts)
+    return f"{what}: predicted_mean is that of the {len(values)} out-of-fold predictions {folder}"
 
 
 def _matching_std(calibration: Calibration, ids: NDArray[np.int32], parts: RunParts) -> NDArray[np.float64] | None:
