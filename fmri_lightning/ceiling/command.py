@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fmri_lightning.ceiling.scores import ModeScores
     from fmri_lightning.ceiling.subject import KnownSubject, SubjectPlan
 
-SHIPPED = ("configs/encoder/ridge.yaml", "configs/encoder/mlp.yaml")
+SHIPPED = ("configs/encoder/ridge.yaml", "configs/encoder/mlp.yaml", "configs/encoder/residual.yaml")
 RESULT = "ceiling.json"
 
 
@@ -46,7 +46,7 @@ def ceiling(
         voxels: Voxels.
         seeds: Training seeds of every network; a ridge is fitted once.
         seed: Seed of the simulated brain, its pictures and its noise.
-        configs: Encoder configurations to compare; by default the shipped ridge and network.
+        configs: Encoder configurations to compare; by default the shipped ridge and networks.
         chains: Markov chains of each test row behind the posterior mean.
         warmup: Their iterations of warm-up.
         draws: Their iterations kept, an even number.

@@ -33,12 +33,14 @@ class EncoderConfig:
         config: As it was given, for ``fit --config``.
         text: The YAML text; a changed one is fitted again.
         solved: A ridge: its fit has no chance in it and is done once.
+        linear_path: A network that starts from the ridge of the same use of repeats.
     """
 
     name: str
     config: str
     text: str
     solved: bool
+    linear_path: bool
 
     def seeds(self, n_seeds: int) -> range:
         """Training seeds."""
@@ -121,10 +123,12 @@ def read_encoders(configs: list[str]) -> list[EncoderConfig]:
             raise UsageError(f"--configs: {config} does not exist")
         text = path.read_text(encoding="utf-8")
         try:
-            class_path = str(yaml.safe_load(text)["model"]["class_path"])
+            model = yaml.safe_load(text)["model"]
+            class_path = str(model["class_path"])
         except (yaml.YAMLError, KeyError, TypeError) as error:
             raise UsageError(f"--configs: {config} names no model.class_path; give encoder configurations") from error
-        encoders.append(EncoderConfig(path.stem, config, text, class_path.endswith("RidgeModule")))
+        linear_path = bool((model.get("init_args") or {}).get("linear_path", False))
+        encoders.append(EncoderConfig(path.stem, config, text, class_path.endswith("RidgeModule"), linear_path))
     names = [encoder.name for encoder in encoders]
     if not encoders or len(set(names)) < len(names):
         raise UsageError(f"--configs: name one file or more, each with a file name of its own, got {configs}")
@@ -132,13 +136,34 @@ def read_encoders(configs: list[str]) -> list[EncoderConfig]:
 
 
 def plan_fits(encoders: list[EncoderConfig], n_seeds: int, folder: Path) -> list[Fit]:
-    """List all fits: encoders by uses of repeats by seeds."""
-    return [
-        Fit(encoder, mode, seed, folder / encoder.name / mode / f"seed{seed}")
-        for encoder in encoders
-        for mode in MODES
-        for seed in encoder.seeds(n_seeds)
-    ]
+    """List all fits: encoders by uses of repeats by seeds, ridges first.
+
+    Args:
+        encoders: What to compare.
+        n_seeds: Training seeds of each network.
+        folder: Root of all fits.
+
+    Returns:
+        The fits in the order in which they must run.
+
+    Raises:
+        UsageError: If a network starts from ridge and there is none.
+    """
+    ridge = next((encoder for encoder in encoders if encoder.solved), None)
+    fits = []
+    for encoder in sorted(encoders, key=lambda encoder: not encoder.solved):
+        if encoder.linear_path and ridge is None:
+            raise UsageError(f"--configs: {encoder.name} starts from ridge; name configs/encoder/ridge.yaml too")
+        for mode in MODES:
+            extra: tuple[str, ...] = ()
+            if encoder.linear_path and ridge is not None:
+                start = folder / ridge.name / mode / "seed0" / "ridge" / SUBJECT / "ridge.ckpt"
+                extra = ("--model.initial", str(start))
+            fits += [
+                Fit(encoder, mode, seed, folder / encoder.name / mode / f"seed{seed}", extra)
+                for seed in encoder.seeds(n_seeds)
+            ]
+    return fits
 
 
 def run_fit(fit: Fit, subject: KnownSubject) -> LoadedEncoder:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import scipy.linalg
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from scipy.linalg import blas
 
 from fmri_lightning.encoder.ridge_folds import Folds
+from fmri_lightning.encoder.ridge_products import outer, product
+from fmri_lightning.encoder.ridge_scratch import Scratch
 
 LARGEST_SMALL_GROUP = 8
 """Repeats of a stimulus: pairs of positions go through one skinny product for all alphas. Above: one by one."""
@@ -24,7 +27,8 @@ CHUNK_VALUES = 1 << 22
 """Values of an intermediate product (16 MiB in float32)."""
 
 LeaveOut = Callable[[NDArray[np.floating]], NDArray[np.floating]]
-"""Turns residuals of the full fit at one alpha, (trials, targets), into left-out residuals, (rows, targets)."""
+"""Turns residuals of the full fit at one alpha, (trials, targets), into left-out residuals, (rows, targets), which are
+valid until the next call."""
 
 
 def prepare_leave_out(
@@ -115,70 +119,82 @@ class FoldLeaveOut:
     dual: bool
 
     def __post_init__(self) -> None:
-        self._members = self.folds.members()
+        self._scratch = Scratch()
+        members = self.folds.members()
+        self._order = np.concatenate(members)
+        stops = np.cumsum([len(trials) for trials in members])
+        self._parts = [slice(stop - len(trials), stop) for trials, stop in zip(members, stops, strict=True)]
+        # Fold by fold, in the basis' own order of memory: then every fold is a view.
+        if not np.array_equal(self._order, np.arange(len(self._order))):
+            by_column = self.basis.flags.f_contiguous
+            self.basis = np.take(self.basis.T, self._order, axis=1).T if by_column else self.basis[self._order]
         # A Gram matrix here is smaller than the fold's part of the basis, so together they are smaller than the basis.
         self._grams = {
-            fold: _outer(self._with_constant(members).T)
-            for fold, members in enumerate(self._members)
-            if len(members) > self.basis.shape[1]
+            part.start: outer(self._with_constant(part).T)
+            for part in self._parts
+            if part.stop - part.start > self.basis.shape[1]
         }
 
     def at(self, alpha_index: int) -> LeaveOut:
-        """Factorise all folds at one alpha.
+        """Factorise all folds at one alpha; what was returned for another one is no longer valid.
 
         Raises:
             numpy.linalg.LinAlgError: If a block is not positive definite in this arithmetic.
         """
         solvers = [
-            self._wide_fold(fold, members, alpha_index) if fold in self._grams else self._fold(members, alpha_index)
-            for fold, members in enumerate(self._members)
+            self._wide_fold(part, alpha_index) if part.start in self._grams else self._fold(part, alpha_index)
+            for part in self._parts
         ]
 
         def leave_out(residuals: NDArray[np.floating]) -> NDArray[np.floating]:
-            left_out = np.empty_like(residuals)
-            for members, solve in zip(self._members, solvers, strict=True):
-                left_out[members] = solve(residuals[members])
+            by_fold = self._scratch.take("by_fold", residuals.shape, residuals.dtype)
+            np.take(residuals, self._order, axis=0, out=by_fold)
+            for part, solve in zip(self._parts, solvers, strict=True):
+                by_fold[part] = solve(by_fold[part])
+            left_out = self._scratch.take("left_out", residuals.shape, residuals.dtype)
+            left_out[self._order] = by_fold
             return self.folds.rows(left_out)
 
         return leave_out
 
-    def _fold(self, members: NDArray[np.int64], alpha_index: int) -> LeaveOut:
-        part = self.basis[members]
-        part *= np.sqrt(self.shrink[alpha_index])
-        block = _outer(part)
+    def _fold(self, part: slice, alpha_index: int) -> LeaveOut:
+        rows, dtype = self.basis[part], self.basis.dtype
+        layout: Literal["C", "F"] = "F" if rows.flags.f_contiguous or self.basis.flags.f_contiguous else "C"
+        scaled = self._scratch.take("scaled", rows.shape, dtype, layout)
+        np.multiply(rows, np.sqrt(self.shrink[alpha_index]), out=scaled)
+        block = self._scratch.take(f"block {part.start}", (len(rows), len(rows)), dtype, "F")
+        outer(scaled, out=block)
         if not self.dual:
             block *= -1
             block -= block.dtype.type(1 / len(self.basis))
             block.flat[:: len(block) + 1] += 1
-        factor = scipy.linalg.cho_factor(block, overwrite_a=True, check_finite=False)
-        return lambda residuals: np.asarray(scipy.linalg.cho_solve(factor, residuals, check_finite=False))
+        upper, _ = scipy.linalg.cho_factor(block, overwrite_a=True, check_finite=False)
+        trsm = blas.strsm if block.dtype == np.float32 else blas.dtrsm
 
-    def _wide_fold(self, fold: int, members: NDArray[np.int64], alpha_index: int) -> LeaveOut:
-        system = -self._grams[fold]
+        def solve(residuals: NDArray[np.floating]) -> NDArray[np.floating]:
+            # From the right side, on the transpose: C-ordered residuals are Fortran-ordered there without a copy.
+            half = trsm(1.0, upper, residuals.T, side=1, overwrite_b=1)
+            return np.asarray(trsm(1.0, upper, half, side=1, trans_a=1, overwrite_b=1).T)
+
+        return solve
+
+    def _wide_fold(self, part: slice, alpha_index: int) -> LeaveOut:
+        system = -self._grams[part.start]
         # The constant column has the norm 1 and, being the intercept, no penalty.
         system.flat[:: len(system) + 1] += np.append(1 / self.shrink[alpha_index], 1).astype(system.dtype)
         factor = scipy.linalg.cho_factor(system, overwrite_a=True, check_finite=False)
 
         def solve(residuals: NDArray[np.floating]) -> NDArray[np.floating]:
-            part = self._with_constant(members)
-            return np.asarray(residuals + part @ scipy.linalg.cho_solve(factor, part.T @ residuals, check_finite=False))
+            rows = self._with_constant(part)
+            return np.asarray(residuals + rows @ scipy.linalg.cho_solve(factor, rows.T @ residuals, check_finite=False))
 
         return solve
 
-    def _with_constant(self, members: NDArray[np.int64]) -> NDArray[np.floating]:
-        part = np.empty((len(members), self.basis.shape[1] + 1), dtype=self.basis.dtype)
-        part[:, :-1] = self.basis[members]
-        part[:, -1] = 1 / np.sqrt(len(self.basis))
-        return part
-
-
-def _outer(matrix: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Upper triangle of ``matrix @ matrix.T``, Fortran-ordered."""
-    syrk = blas.ssyrk if matrix.dtype == np.float32 else blas.dsyrk
-    # BLAS wants Fortran order: the transpose of a C-ordered matrix is one without a copy.
-    if matrix.flags.f_contiguous:
-        return np.asarray(syrk(1.0, matrix))
-    return np.asarray(syrk(1.0, matrix.T, trans=1))
+    def _with_constant(self, part: slice) -> NDArray[np.floating]:
+        rows = np.empty((part.stop - part.start, self.basis.shape[1] + 1), dtype=self.basis.dtype)
+        rows[:, :-1] = self.basis[part]
+        rows[:, -1] = 1 / np.sqrt(len(self.basis))
+        return rows
 
 
 def _solve_ones(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -211,7 +227,7 @@ def _blocks_in_chunks(
         for i in range(size):
             first = basis[chunk[:, i]]
             for j in range(i + 1):
-                product = (first * basis[chunk[:, j]]) @ shrink.T
-                blocks[:, start : start + step, i, j] = product.T
-                blocks[:, start : start + step, j, i] = product.T
+                pairs = product(first * basis[chunk[:, j]], shrink.T)
+                blocks[:, start : start + step, i, j] = pairs.T
+                blocks[:, start : start + step, j, i] = pairs.T
     return blocks

@@ -113,11 +113,15 @@ class NetworkMap(nn.Module):
         return result if self.linear_path is None else result + self.linear_path(dropped)
 
     @torch.no_grad()
-    def start_from(self, linear: LinearMap) -> None:
-        """Let the linear path start as a fitted linear map onto the same raw embeddings.
+    def start_from(self, linear: LinearMap, features: Tensor) -> None:
+        """Start as a fitted linear map, with hidden units that read what it reads.
+
+        The linear path takes over the map. Each hidden unit of the first layer starts as a random mixture of the
+        map's outputs instead of a random direction among thousands of voxels, nearly all of which carry noise.
 
         Args:
-            linear: For instance a ridge.
+            linear: A fitted map onto the same raw embeddings, for instance a ridge.
+            features: Training features, (n, n_features), n >= 2; hidden units get mean 0 and unit variance over them.
 
         Raises:
             BadInputError: If this network has no linear path, or the widths differ.
@@ -131,6 +135,14 @@ class NetworkMap(nn.Module):
             )
         self.linear_path.weight.copy_((linear.weights / self.target_std).T)
         self.linear_path.bias.copy_((linear.intercept - self.target_mean) / self.target_std)
+        first = self.layers[0]
+        assert isinstance(first, nn.Linear)
+        mixture = torch.randn(first.out_features, len(self.linear_path.weight), device=features.device)
+        weights = mixture @ self.linear_path.weight.to(features.device)
+        read = features @ weights.T
+        weights = weights / floor_std(read.std(dim=0))[:, None]
+        first.weight.copy_(weights)
+        first.bias.copy_(-(features @ weights.T).mean(dim=0))
 
     def standardise(self, targets: Tensor) -> Tensor:
         """Map raw embeddings (n, n_outputs) to standardised ones."""

@@ -20,6 +20,9 @@ from fmri_lightning.encoder.schedule import optimizer_and_scheduler
 from fmri_lightning.encoder.stored import read_checkpoint, record_of_stimuli, require_inputs
 from fmri_lightning.errors import BadInputError, UsageError
 
+ROWS_TO_SCALE_BY = 4096
+"""Training rows that set the scale of hidden units that start from ridge."""
+
 
 class MLPModule(EncoderModule):
     """A network from preprocessed betas to raw embeddings, of any width the cache has.
@@ -35,7 +38,8 @@ class MLPModule(EncoderModule):
         dropout: Share of hidden units dropped.
         input_dropout: Share of voxels dropped.
         linear_path: Add a linear map from voxels to embedding beside the layers.
-        initial: Ridge checkpoint that the linear path starts from, fitted on the same inputs and pictures.
+        initial: Ridge checkpoint to start from, fitted on the same inputs and pictures: the linear path starts as it
+            is, the hidden units as mixtures of its outputs.
         cosine_weight: Weight of one minus cosine.
         mse_weight: Weight of the mean squared error.
         contrast_weight: Weight of the contrastive loss: raises retrieval and lowers the cosine.
@@ -107,7 +111,7 @@ class MLPModule(EncoderModule):
         network = NetworkMap(self.data.n_features, len(self.data.target_mean), **self.architecture)
         network.set_target_statistics(self.data.target_mean, self.data.target_std)
         if self.initial is not None and self.trainer.training:
-            network.start_from(self._ridge())
+            network.start_from(self._ridge(), self.data.train_rows().features[:ROWS_TO_SCALE_BY])
         return network
 
     def _ridge(self) -> LinearMap:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     import torch
 
 
+FLAT = 1e-4
+"""Relative gain of the left-out error from the second smallest alpha to the smallest below which none is lost."""
+
+
 class AlphaAtEdgeWarning(UserWarning):
     """The best alpha lies at an end of the grid, so a better one may lie outside."""
 
@@ -158,7 +162,7 @@ def fit_ridge(
             found = task.by_evd(x, y)
         except InaccurateError as error:
             raise _unsolvable(str(error)) from error
-    at_edge = _warn_at_edge(found.choice, found.alphas)
+    at_edge = _warn_at_edge(found.choice, found.alphas, found.mse, default_grid=alphas is None)
     variance = found.variance.mean()
     return RidgeFit(
         weights=found.weights,
@@ -265,10 +269,8 @@ def _centred(
         matrix -= mean.astype(matrix.dtype)
         return matrix
     centred = np.empty(matrix.shape, dtype=dtype)
-    # The subtraction runs in float64 per block: float32 means of large offsets would leave a shift behind.
-    rows = max(1, (1 << 22) // matrix.shape[1])
-    for start in range(0, len(matrix), rows):
-        centred[start : start + rows] = matrix[start : start + rows] - mean
+    # The mean is float64, and so is the subtraction: a float32 mean of a large offset would leave a shift behind.
+    np.subtract(matrix, mean, out=centred, casting="same_kind")
     return centred
 
 
@@ -280,11 +282,16 @@ def _centred_again(
     return _centred(features, mean, np.float64)
 
 
-def _warn_at_edge(choice: NDArray[np.int64], alphas: NDArray[np.float64]) -> bool:
+def _warn_at_edge(
+    choice: NDArray[np.int64], alphas: NDArray[np.float64], mse: NDArray[np.float64], default_grid: bool
+) -> bool:
     """Warn when an end of the grid was chosen for every target, or for more than a quarter of them."""
     if len(alphas) == 1:
         return False
     low, high = float(np.mean(choice == 0)), float(np.mean(choice == len(alphas) - 1))
+    if default_grid and mse[1].mean() - mse[0].mean() <= FLAT * mse[1].mean():
+        # The default grid begins where the penalty is next to nothing: a curve that is flat there stays flat below.
+        low = 0.0
     at_edge = max(low, high) > 0.25
     if at_edge:
         end, alpha = ("smallest", alphas[0]) if low > high else ("largest", alphas[-1])

@@ -11,6 +11,8 @@ from scipy.linalg import blas
 
 from fmri_lightning.encoder.leave_out import LeaveOut, prepare_leave_out
 from fmri_lightning.encoder.ridge_folds import Folds
+from fmri_lightning.encoder.ridge_products import outer, product
+from fmri_lightning.encoder.ridge_scratch import Scratch
 from fmri_lightning.encoder.ridge_search import Columns, InaccurateError, PerBatch, default_alphas
 
 
@@ -37,9 +39,7 @@ class EvdSolver:
         form: Literal["dual", "primal"],
     ) -> None:
         self.x, self.y, self.dual = x, y, form == "dual"
-        # BLAS wants Fortran order: the transpose of a C-ordered matrix is one without a copy.
-        syrk = blas.ssyrk if x.dtype == np.float32 else blas.dsyrk
-        gram = syrk(1.0, x.T, trans=1 if self.dual else 0)
+        gram = outer(x if self.dual else x.T)
         self.alphas = default_alphas(float(np.trace(gram, dtype=np.float64)) / len(gram)) if grid is None else grid
         if self.dual:
             _lift_constant(gram)
@@ -48,8 +48,9 @@ class EvdSolver:
         if self.dual:
             self.shrink[:, int(np.argmax(np.abs(self.vectors.sum(axis=0))))] = 0
         # Rows of the basis belong to trials: eigenvectors themselves, or the voxels rotated onto them.
-        self.basis = self.vectors if self.dual else x @ self.vectors
-        self.rotated = self.basis.T @ y
+        self.basis = self.vectors if self.dual else product(x, self.vectors)
+        self.rotated = product(self.basis.T, y)
+        self._scratch = Scratch()
         self._leave_out = prepare_leave_out(self.basis, self.shrink, folds, self.dual)
 
     def left_out(self, alpha_index: int) -> PerBatch:
@@ -57,9 +58,12 @@ class EvdSolver:
         leave_out, shrink = self._leave_out_at(alpha_index), self.shrink[alpha_index][:, None]
 
         def residuals(columns: Columns) -> NDArray[np.floating]:
-            projected = self.basis @ (shrink * self.rotated[:, columns])
+            rotated = self.rotated[:, columns]
+            scaled = self._scratch.take("scaled", rotated.shape, rotated.dtype)
+            projected = self._scratch.take("projected", (len(self.basis), rotated.shape[1]), rotated.dtype)
+            product(self.basis, np.multiply(shrink, rotated, out=scaled), out=projected)
             # In the dual form this is already the residual, divided by alpha.
-            return leave_out(projected if self.dual else self.y[:, columns] - projected)
+            return leave_out(projected if self.dual else np.subtract(self.y[:, columns], projected, out=projected))
 
         return residuals
 
@@ -68,8 +72,8 @@ class EvdSolver:
         shrink = self.shrink[alpha_index][:, None]
 
         def solve(columns: Columns) -> NDArray[np.floating]:
-            coefficients = self.vectors @ (shrink * self.rotated[:, columns])
-            return np.asarray(self.x.T @ coefficients if self.dual else coefficients)
+            coefficients = product(self.vectors, shrink * self.rotated[:, columns])
+            return product(self.x.T, coefficients) if self.dual else coefficients
 
         return solve
 
@@ -101,7 +105,7 @@ def _lift_constant(gram: NDArray[np.floating]) -> None:
     vector = np.random.default_rng(0).standard_normal(n).astype(gram.dtype)
     symv = blas.ssymv if gram.dtype == np.float32 else blas.dsymv
     largest = 1.0
-    for _ in range(20):
+    for _ in range(10):
         vector = symv(1.0, gram, vector, lower=0)
         largest = float(np.linalg.norm(vector)) or 1.0
         vector /= largest

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmri_lightning.encoder.ridge_folds import Folds
+from fmri_lightning.encoder.ridge_products import product
 
 TARGET_BATCH = 512
 """Targets per matrix product: bounds the working memory to (trials, 512) whatever the width of the target."""
@@ -182,8 +183,9 @@ def _check_normal_equations(
     """Check (XᵀX + αI) W = XᵀY on a sample of the targets."""
     targets = np.arange(y.shape[1])[columns]
     some = targets[np.unique(np.linspace(0, len(targets) - 1, 8).astype(np.int64))]
-    w, right = weights[:, some], x.T @ y[:, some]
-    left = x.T @ (x @ w) + w * w.dtype.type(alpha)
+    # The columns of an array picked by another come Fortran-ordered or C-ordered as NumPy likes.
+    w, right = np.ascontiguousarray(weights[:, some]), product(x.T, np.ascontiguousarray(y[:, some]))
+    left = product(x.T, product(x, w)) + w * w.dtype.type(alpha)
     # Scaled by the terms that cancel, and by nothing when a target is constant.
     scale = np.linalg.norm(right)
     if not np.linalg.norm(left - right) <= NORMAL_EQUATION_TOLERANCE * scale + np.finfo(x.dtype).tiny:

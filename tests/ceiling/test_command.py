@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from fmri_lightning.ceiling.fits import read_encoders
+from fmri_lightning.ceiling.fits import plan_fits, read_encoders
 from fmri_lightning.cli import main
 from fmri_lightning.embeddings.packaged import packaged_path
 from fmri_lightning.errors import UsageError
@@ -22,9 +22,17 @@ def test_dry_run_prints_every_fit_and_writes_nothing(tmp_path, capsys):
     printed = capsys.readouterr().out.splitlines()
     fits = [line for line in printed if line.startswith("fmri-lightning fit")]
     # A ridge once, a network once a seed, for both uses of repeats.
-    assert len(fits) == 2 * (1 + 2)
-    assert sum("--data.trial_mode single" in line for line in fits) == 3
-    assert sum("--seed_everything 1" in line for line in fits) == 2
+    assert len(fits) == 2 * (1 + 2 + 2)
+    assert sum("--data.trial_mode single" in line for line in fits) == 5
+    assert sum("--seed_everything 1" in line for line in fits) == 4
+    ridges = [line.split("--model.root ")[1].split()[0] for line in fits[:2]]
+    for line in fits:
+        if "residual.yaml" in line:
+            mode = line.split("--data.trial_mode ")[1].split()[0]
+            (start,) = [root for root in ridges if f"/{mode}/" in root]
+            assert f"--model.initial {start}/ridge/subj01/ridge.ckpt" in line
+        else:
+            assert "--model.initial" not in line
     assert len({line.split("--model.root ")[1].split()[0] for line in fits}) == len(fits)
     assert not (tmp_path / "c").exists()
 
@@ -32,8 +40,8 @@ def test_dry_run_prints_every_fit_and_writes_nothing(tmp_path, capsys):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ceiling")
-    config = yaml.safe_load(packaged_path("configs/encoder/mlp.yaml").read_text())
-    config["trainer"]["max_epochs"] = 2
+    config = yaml.safe_load(packaged_path("configs/encoder/residual.yaml").read_text())
+    config["trainer"]["max_epochs"], config["model"]["init_args"]["hidden"] = 2, 64
     (folder / "short.yaml").write_text(yaml.safe_dump(config))
     words = ["ceiling", "--out", str(folder / "c"), *SIZES]
     words += ["--configs", "configs/encoder/ridge.yaml", str(folder / "short.yaml")]
@@ -100,4 +108,6 @@ def test_configurations_that_make_no_sense_are_refused(tmp_path):
     ):
         with pytest.raises(UsageError, match=says):
             read_encoders(configs)
+    with pytest.raises(UsageError, match="residual starts from ridge"):
+        plan_fits(read_encoders(["configs/encoder/residual.yaml"]), 1, tmp_path)
     assert main(["ceiling", "--out", str(tmp_path / "c"), "--seeds", "0"]) == 2

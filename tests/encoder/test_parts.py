@@ -80,17 +80,23 @@ def test_a_described_predictor_is_built_again():
             build_predictor(wrong)
 
 
-def test_a_linear_path_starts_as_the_ridge_it_is_given():
+def test_a_network_starts_as_the_ridge_it_is_given():
     generator = torch.Generator().manual_seed(1)
-    ridge = LinearMap(5, 4)
-    ridge.weights.copy_(torch.randn(5, 4, generator=generator))
+    ridge = LinearMap(9, 4)
+    ridge.weights.copy_(torch.randn(9, 4, generator=generator))
     ridge.intercept.copy_(torch.randn(4, generator=generator))
-    network = NetworkMap(5, 4, hidden=8, n_blocks=1, linear_path=True).eval()
+    network = NetworkMap(9, 4, hidden=8, n_blocks=1, linear_path=True).eval()
     network.set_target_statistics(torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([0.5, 2.0, 1.0, 3.0]))
-    network.start_from(ridge)
-    features = torch.randn(7, 5, generator=generator)
+    features = 3 * torch.randn(70, 9, generator=generator) + 1
+    network.start_from(ridge, features)
     torch.testing.assert_close(network(features), ridge(features))
+    hidden = network.layers[0](features)
+    torch.testing.assert_close(hidden.mean(dim=0), torch.zeros(8), atol=1e-4, rtol=0)
+    torch.testing.assert_close(hidden.std(dim=0), torch.ones(8), atol=1e-4, rtol=0)
+    # Hidden units read the four directions of the ridge and nothing else.
+    outside = torch.linalg.svd(ridge.weights.T, full_matrices=True).Vh[4:]
+    assert float((outside @ network.layers[0].weight.detach().T).abs().max()) < 1e-5
     with pytest.raises(BadInputError, match="linear path"):
-        NetworkMap(5, 4, hidden=8).start_from(ridge)
-    with pytest.raises(BadInputError, match="is \\(5, 4\\), this network's linear path"):
-        NetworkMap(6, 4, hidden=8, linear_path=True).start_from(ridge)
+        NetworkMap(9, 4, hidden=8).start_from(ridge, features)
+    with pytest.raises(BadInputError, match=r"is \(9, 4\), this network's linear path"):
+        NetworkMap(6, 4, hidden=8, linear_path=True).start_from(ridge, features)

@@ -117,6 +117,18 @@ def test_warns_at_the_edge_of_the_grid(alphas, end):
     assert fit.at_edge
 
 
+def test_no_warning_where_no_penalty_is_best_and_a_smaller_one_changes_nothing():
+    # Many trials, no noise but that of the target: least squares is right.
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((600, 6))
+    targets = features @ rng.standard_normal((6, 4)) + 0.05 * rng.standard_normal((600, 4))
+    fit = fit_ridge(features, targets, dtype="float64")
+    assert fit.alpha[0] == fit.alphas[0]
+    assert not fit.at_edge
+    with pytest.warns(AlphaAtEdgeWarning, match="the smallest alpha"):
+        fit_ridge(features, targets, alphas=[50.0, 100.0])
+
+
 def test_default_grid_holds_the_best_alpha_at_any_scale_of_the_features():
     features, targets, stimuli = problem(noise=8.0)
     fits = [fit_ridge(features * scale, targets, stimuli, dtype="float64") for scale in (1e-3, 1.0, 1e3)]
