@@ -21,6 +21,8 @@ SMALL_GENERATOR = [
     "--model.attention", "[false,true]", "--model.layers_per_block", "1",
 ]  # fmt: skip
 
+TRAINED = ("configs/encoder/mlp.yaml", "configs/encoder/residual.yaml", "configs/adapter.yaml")
+
 
 def command_lines(text: str, marker: str) -> list[list[str]]:
     """Return the argument lists of all fmri-lightning lines in blocks with an info string."""
@@ -31,7 +33,9 @@ def command_lines(text: str, marker: str) -> list[list[str]]:
 
 def with_miniature(arguments: list[str], root: Path) -> list[str]:
     """Return a README command with the miniature in NSD's place and mini models in the hub's."""
-    swapped = [MINIATURE_TWINS.get(word, word.replace("$NSD", str(root))) for word in arguments]
+    # Checkpoints of an adapter lie in a folder named after the space that it leads to.
+    named = [word.replace("$NSD", str(root)).replace("/vit-h-14/", "/mini-target/") for word in arguments]
+    swapped = [MINIATURE_TWINS.get(word, word) for word in named]
     if swapped[0] == "predict":
         if "--model.decoder.model_id" not in swapped:
             swapped += ["--config", "configs/decoder/mini.yaml"]
@@ -39,8 +43,10 @@ def with_miniature(arguments: list[str], root: Path) -> list[str]:
         swapped[swapped.index("--data.limit") + 1] = "4"
     if swapped[:3] == ["fit", "--config", "configs/generator.yaml"]:
         swapped += SMALL_GENERATOR
-    if swapped[:3] in (["fit", "--config", "configs/encoder/mlp.yaml"], ["fit", "--config", "configs/adapter.yaml"]):
+    if swapped[:2] == ["fit", "--config"] and swapped[2] in TRAINED:
         swapped += ["--trainer.max_epochs", "2"]
+    if swapped[:3] == ["fit", "--config", "configs/encoder/residual.yaml"]:
+        swapped += ["--model.hidden", "64"]
     return swapped
 
 
@@ -84,6 +90,22 @@ def test_the_data_guides_commands_run_on_the_miniature(
     assert "FAILED" not in capsys.readouterr().out
     assert (tmp_path / "outputs" / "betas" / "subj01" / "betas.npy").is_file()
     assert (tmp_path / "outputs" / "clip_cache" / "clip.parquet").is_file()
+
+
+@pytest.mark.slow
+def test_the_guides_of_encoder_and_adapter_run_on_the_miniature(
+    miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    package = ROOT / "fmri_lightning"
+    commands = command_lines((ROOT / "README.md").read_text(), "bash run")[:4]
+    commands += command_lines((package / "encoder" / "README.md").read_text(), "bash run")
+    commands += command_lines((package / "adapter" / "README.md").read_text(), "bash run")
+    assert [arguments[0] for arguments in commands[4:]] == ["fit"] * 5 + ["calibrate"]
+    for arguments in commands:
+        assert main(with_miniature(arguments, miniature.root)) == 0, shlex.join(arguments)
+    for written in ("ridge/subj01/subj01_ridge.json", "residual/subj01/residual.ckpt", "calibration/ridge/subj01"):
+        assert (tmp_path / "checkpoints" / written).exists()
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))

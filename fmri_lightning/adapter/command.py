@@ -138,10 +138,10 @@ def _out_of_fold(voxels: Voxels, encoder_ckpt: Path) -> tuple[Tensor, NDArray[np
     train_ids = read_index(data.index_root, data.subject).of_split("train").nsd_id
     made_from = {name: data.inputs[name] for name in ("preproc", "split", "clip_cache")}
     found = open_out_of_fold(folder, data.subject, train_ids, made_from, encoder.space, f"encoder {encoder_ckpt}")
-    if found.encoder != encoder.name:
+    if (found.encoder, found.trial_mode) != (encoder.name, encoder.trial_mode):
         raise BadInputError(
-            f"the out-of-fold predictions {folder} are of a {found.encoder}, {encoder_ckpt} is a {encoder.name}; "
-            "fit the encoder again"
+            f"the out-of-fold predictions {folder} are of {found.encoder} in trial_mode {found.trial_mode}, "
+            f"{encoder_ckpt} is {encoder.name} in trial_mode {encoder.trial_mode}; fit the encoder again"
         )
     return torch.from_numpy(found.predictions), found.nsd_ids
 

@@ -39,6 +39,7 @@ class OutOfFold:
         inputs: Content hashes of what the encoder was fitted on.
         encoder: "ridge" or "mlp".
         subject: For instance "subj01".
+        trial_mode: How repeats were used; in mode "single" the outputs of a picture's trials are averaged here.
         content_hash: Hash over ids and predictions.
     """
 
@@ -48,6 +49,7 @@ class OutOfFold:
     inputs: dict[str, str]
     encoder: str
     subject: str
+    trial_mode: str
     content_hash: str
 
 
@@ -136,6 +138,7 @@ def read_out_of_fold(folder: Path | str, train_ids: NDArray[np.integer]) -> OutO
         inputs={str(key): str(value) for key, value in first.config["inputs"].items()},
         encoder=str(first.config["encoder"]),
         subject=str(first.config["subject"]),
+        trial_mode=str(first.config["trial_mode"]),
         content_hash=content_hash(ids.astype(np.int32), predictions),
     )
 

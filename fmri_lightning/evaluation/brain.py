@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,3 +170,21 @@ def _add_ranks(scores: BrainScores, name: str, ranks: NDArray[np.int64], candida
         scores.chance[f"{name}_top{k}"] = float(np.minimum(k / np.asarray(candidates), 1.0).mean())
     scores.values[f"{name}_median_rank"] = ranks.astype(np.float64)
     scores.chance[f"{name}_median_rank"] = float(np.median((np.asarray(candidates) + 1) / 2.0))
+
+
+def collapse_sentence(summary: Mapping[str, Any]) -> str | None:
+    """Say in words that an encoder has not been shown to beat a constant.
+
+    Args:
+        summary: ``summary.json`` of a run by one protocol.
+
+    Returns:
+        The sentence; None where the whole interval of the centred cosine lies above 0, or it was not scored.
+    """
+    found = summary["metrics"].get("source_centred_cosine")
+    if found is None or found["value"] is None or found["ci_low"] is None or found["ci_low"] > 0:
+        return None
+    return (
+        "The encoder has not been shown to predict better than the mean training embedding does: its centred cosine is "
+        f"{found['value']:.3f} (95 % interval {found['ci_low']:.3f} to {found['ci_high']:.3f})."
+    )

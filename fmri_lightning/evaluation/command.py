@@ -79,6 +79,7 @@ def _evaluate_runs(
 
 
 def _finish(folder: Path, evaluation: Any, resamples: int, seed: int, dry_run: bool) -> None:
+    from fmri_lightning.evaluation.brain import collapse_sentence
     from fmri_lightning.evaluation.results import SUMMARY, summarise, write_results
 
     if dry_run:
@@ -92,6 +93,9 @@ def _finish(folder: Path, evaluation: Any, resamples: int, seed: int, dry_run: b
     print(f"protocol {summary['protocol']}, n = {summary['n']}{simulated}")
     for name, entry in summary["metrics"].items():
         print(_line(name, entry))
+    collapsed = collapse_sentence(summary)
+    if collapsed is not None:
+        print(collapsed)
     for reason in sorted(set(summary["skipped"].values())):
         what = [name for name, why in summary["skipped"].items() if why == reason]
         print(f"  skipped {', '.join(what)}: {reason}")

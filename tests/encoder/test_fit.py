@@ -185,6 +185,17 @@ def test_refuses_a_checkpoint_of_other_inputs(small, fitted, tmp_path):
         fit_mlp_module(other, tmp_path / "checkpoints", max_epochs=9, ckpt_path=fitted["mlp"][1])
 
 
+@pytest.mark.parametrize("name", ["preproc", "split", "clip_cache"])
+@pytest.mark.parametrize("kind", ["ridge", "mlp"])
+def test_an_input_that_differs_is_named(small, fitted, tmp_path, name, kind):
+    checkpoint = torch.load(fitted[kind][1], weights_only=True)
+    checkpoint["fmri_lightning"]["inputs"][name] = "0" * 64
+    torch.save(checkpoint, tmp_path / "foreign.ckpt")
+    fit = fit_ridge_module if kind == "ridge" else fit_mlp_module
+    with pytest.raises(BadInputError, match=f"was fitted on another {name} \\(000000000000, at hand is"):
+        fit(small, tmp_path, ckpt_path=tmp_path / "foreign.ckpt")
+
+
 def test_refuses_a_checkpoint_of_the_other_encoder(small, fitted, tmp_path):
     with pytest.raises(UsageError, match="holds ridge, this run fits mlp"):
         fit_mlp_module(small, tmp_path, ckpt_path=fitted["ridge"][1])

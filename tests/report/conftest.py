@@ -83,7 +83,9 @@ def write_run(folder: Path, root: Path, encoder="mlp", condition="predicted", dr
     return folder
 
 
-def write_evaluation(folder: Path, value=0.8, low=0.7, high=0.9, null=(0.5, 0.45, 0.55), protocol="demo"):
+def write_evaluation(
+    folder: Path, value=0.8, low=0.7, high=0.9, null=(0.5, 0.45, 0.55), protocol="demo", centred_low=0.1
+):
     target = folder / "evaluation" / protocol
     target.mkdir(parents=True)
     rows = {"true_target": {"value": 0.95, "ci_low": 0.9, "ci_high": 1.0, "n": 4, "from": None}}
@@ -100,6 +102,7 @@ def write_evaluation(folder: Path, value=0.8, low=0.7, high=0.9, null=(0.5, 0.45
             "rows": rows,
         },
         "pixcorr": {"value": 0.312, "ci_low": 0.25, "ci_high": 0.37, "chance": None, "null": 0.01, "ceiling": 0.6},
+        "source_centred_cosine": {"value": 0.2, "ci_low": centred_low, "ci_high": 0.3, "chance": 0.0},
         "source_cosine": {"value": 0.65, "ci_low": 0.6, "ci_high": 0.7, "chance": None, "circular": True},
     }
     summary = {

@@ -124,6 +124,15 @@ def test_no_claim_without_evidence(tmp_path, stimuli_root, evaluation, said):
     assert "The pictures follow" not in page.text
 
 
+def test_a_collapsed_encoder_is_said_whatever_the_pictures_score(tmp_path, stimuli_root):
+    run = write_run(tmp_path / "run", stimuli_root)
+    write_evaluation(run, centred_low=-0.01)
+    _, page = write_page([run], tmp_path / "page")
+    assert "has not been shown to predict better than the mean training embedding does" in page.text
+    assert "0.200 (95 % interval -0.010 to 0.300)" in page.text
+    assert "The pictures follow" not in page.text
+
+
 def test_runs_stand_side_by_side(scored_run, tmp_path, stimuli_root):
     ridge = write_run(tmp_path / "ridge_diffusion", stimuli_root, encoder="ridge")
     write_evaluation(ridge, value=0.7, low=0.6, high=0.75)
