@@ -72,7 +72,7 @@ _SILENCED = (
     ".*is smaller than the logging interval",
     ".*Experiment logs directory",
     "The dirpath has changed",
-    "You're using the WeightAveraging callback with a model that overrides",
+    "You're using the WeightAveraging callback",
 )
 
 

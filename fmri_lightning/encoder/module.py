@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fmri_lightning.betas.rows import average_repeats
 from fmri_lightning.encoder.base import EmbeddingModule
+from fmri_lightning.encoder.batches import run_seed
 from fmri_lightning.encoder.checkpoint import StageCheckpoint
 from fmri_lightning.encoder.data import EncoderDataModule
 from fmri_lightning.encoder.network import LinearMap
@@ -84,8 +85,12 @@ class EncoderModule(EmbeddingModule):
 
     def settings(self) -> dict[str, Any]:
         """Name the settings of the fit, plain types."""
-        settings = {key: value for key, value in self.hparams.items() if key not in ("root", "_class_path")}
-        return {**settings, "epochs": self.trainer.current_epoch, "max_epochs": self.trainer.max_epochs}
+        settings = {key: value for key, value in self.hparams.items() if key != "root" and not key.startswith("_")}
+        settings |= {"seed": run_seed(), "epochs": self.trainer.current_epoch, "max_epochs": self.trainer.max_epochs}
+        for optimizer in self.trainer.optimizers:
+            rates = {key: optimizer.defaults[key] for key in ("lr", "weight_decay") if key in optimizer.defaults}
+            settings["optimizer"] = {"class": type(optimizer).__name__, **rates}
+        return settings
 
 
 class RidgeModule(EncoderModule):

@@ -64,6 +64,8 @@ def test_residual_network_learns_and_says_what_it_is(residual):
     assert report["content_hash"] == encoder.content_hash
     assert report["parameters"] == sum(p.numel() for p in encoder.parameters())
     assert not report["collapsed"]
+    assert report["settings"]["optimizer"]["class"] == "AdamW"
+    assert (report["settings"]["contrast"], report["settings"]["max_epochs"]) == ("bimixco_softclip", 6)
     assert len(report["r2_per_dimension"]) == 16
 
 
