@@ -38,7 +38,9 @@ def with_miniature(arguments: list[str], root: Path) -> list[str]:
     swapped = [MINIATURE_TWINS.get(word, word) for word in named]
     if swapped[0] == "predict":
         if "--model.decoder.model_id" not in swapped:
-            swapped += ["--config", "configs/decoder/mini.yaml"]
+            # Behind the first configuration and before the flags, which it must not overrule.
+            place = swapped.index("--config") + 2
+            swapped[place:place] = ["--config", "configs/decoder/mini.yaml"]
         swapped += ["--model.num_inference_steps", "2"]
         swapped[swapped.index("--data.limit") + 1] = "4"
     if swapped[:3] == ["fit", "--config", "configs/generator.yaml"]:
@@ -101,11 +103,13 @@ def test_the_guides_of_encoder_and_adapter_run_on_the_miniature(
     commands = command_lines((ROOT / "README.md").read_text(), "bash run")[:4]
     commands += command_lines((package / "encoder" / "README.md").read_text(), "bash run")
     commands += command_lines((package / "adapter" / "README.md").read_text(), "bash run")
-    assert [arguments[0] for arguments in commands[4:]] == ["fit"] * 5 + ["calibrate"]
+    steps = ["fit"] * 4 + ["predict", "fit", "fit", "calibrate"]
+    assert [arguments[0] for arguments in commands[4:]] == steps
     for arguments in commands:
         assert main(with_miniature(arguments, miniature.root)) == 0, shlex.join(arguments)
     for written in ("ridge/subj01/subj01_ridge.json", "residual/subj01/residual.ckpt", "calibration/ridge/subj01"):
         assert (tmp_path / "checkpoints" / written).exists()
+    assert len(list((tmp_path / "outputs/recon/subj01/direct_diffusion/images").glob("nsd*_generated.png"))) == 4
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
