@@ -87,6 +87,7 @@ class EncoderModule(EmbeddingModule):
         """Name the settings of the fit, plain types."""
         settings = {key: value for key, value in self.hparams.items() if key != "root" and not key.startswith("_")}
         settings |= {"seed": run_seed(), "epochs": self.trainer.current_epoch, "max_epochs": self.trainer.max_epochs}
+        settings["steps"], settings["max_steps"] = self.trainer.global_step, self.trainer.max_steps
         for optimizer in self.trainer.optimizers:
             rates = {key: optimizer.defaults[key] for key in ("lr", "weight_decay") if key in optimizer.defaults}
             settings["optimizer"] = {"class": type(optimizer).__name__, **rates}

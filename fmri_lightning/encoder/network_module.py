@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -45,9 +46,9 @@ class MLPModule(EncoderModule):
         contrast_weight: Weight of the contrastive loss: raises retrieval and lowers the cosine.
         contrast: "info_nce", "softclip", or "bimixco_softclip" (mixed voxels for the first part of the fit, then
             SoftCLIP; MindEye1).
-        mixco_share: Share of the epochs with mixed voxels.
+        mixco_share: Share of the steps with mixed voxels.
         temperature: Temperature of InfoNCE and BiMixCo.
-        soft_temperature: Temperature of SoftCLIP in its first and last epoch.
+        soft_temperature: Temperature of SoftCLIP at its first and last step.
         optimizer: Optimiser class and arguments.
         scheduler: Learning-rate scheduler, stepped once an epoch.
         schedule: "one_cycle" warms the rate up to the optimiser's over a tenth of all steps and anneals it to nearly
@@ -133,11 +134,11 @@ class MLPModule(EncoderModule):
 
     @property
     def progress(self) -> float:
-        """Share of the fit that is over, 0..1, by epochs."""
-        total = self.trainer.max_epochs
-        if total is None or total < 1:
-            raise UsageError("a schedule of the loss needs --trainer.max_epochs")
-        return self.current_epoch / total
+        """Share of the fit that is over, 0..1, by optimisation steps."""
+        total = self.trainer.estimated_stepping_batches
+        if not math.isfinite(total):
+            raise UsageError("a schedule of the loss needs its end: set --trainer.max_epochs or --trainer.max_steps")
+        return min(1.0, self.trainer.global_step / max(1.0, total))
 
     def on_train_epoch_start(self) -> None:
         """Make dropout a function of run and epoch, so that a resumed fit goes on as the interrupted one would."""

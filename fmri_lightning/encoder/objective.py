@@ -51,9 +51,9 @@ class Objective:
         mse_weight: Weight of the mean squared error.
         contrast_weight: Weight of the contrastive loss; 0 leaves it out.
         contrast: Which contrastive loss.
-        mixco_share: Share of the epochs that "bimixco_softclip" spends on BiMixCo.
+        mixco_share: Share of the steps that "bimixco_softclip" spends on BiMixCo.
         temperature: Of InfoNCE and BiMixCo.
-        soft_temperature: Of SoftCLIP at its first and last epoch; half a cosine lies between.
+        soft_temperature: Of SoftCLIP at its first and last step; half a cosine lies between.
     """
 
     cosine_weight: float = 1.0
