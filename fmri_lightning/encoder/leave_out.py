@@ -46,57 +46,48 @@ def prepare_leave_out(
     Returns:
         An object whose ``at(alpha_index)`` is a :data:`LeaveOut`.
     """
-    if folds.folds_are_rows:
-        return GroupLeaveOut.prepare(basis, shrink, folds.fold_of_trial, dual)
+    if folds.folds_are_stimuli:
+        return GroupLeaveOut.prepare(basis, shrink, folds, dual)
     return FoldLeaveOut(basis, shrink, folds, dual)
 
 
 @dataclass
 class GroupLeaveOut:
-    """Averaged leave-one-group-out residuals for every alpha.
+    """Leave-one-stimulus-out residuals for every alpha.
 
-    The mean over a group of its left-out residuals is one inner product per target: its weights depend on alpha and
-    not on the target.
+    The inverted blocks of all stimuli make one sparse matrix per alpha; where repeats are averaged, the average of its
+    rows is taken once and not per target.
 
     Attributes:
-        averages: One sparse (groups, trials) matrix per alpha that maps residuals to averaged left-out residuals.
+        maps: One sparse (rows, trials) matrix per alpha that maps residuals to left-out residuals of scored rows.
     """
 
-    averages: list[scipy.sparse.csr_array]
+    maps: list[scipy.sparse.csr_array]
 
     @classmethod
     def prepare(
-        cls,
-        basis: NDArray[np.floating],
-        shrink: NDArray[np.floating],
-        groups: NDArray[np.int64],
-        dual: bool,
+        cls, basis: NDArray[np.floating], shrink: NDArray[np.floating], folds: Folds, dual: bool
     ) -> GroupLeaveOut:
-        """Invert the diagonal blocks of ``I - H`` for every alpha; ``groups`` are (trials,), 0..n_groups-1."""
-        n_trials, n_alphas = len(basis), len(shrink)
-        weights = np.empty((n_alphas, n_trials))
-        sizes = np.bincount(groups)
-        order = np.argsort(groups, kind="stable")
-        starts = np.concatenate([[0], np.cumsum(sizes)])[:-1]
+        """Invert the diagonal blocks of ``I - H`` for every alpha; arguments of :func:`prepare_leave_out`."""
+        n_trials, members = len(basis), folds.members()
+        sizes = np.array([len(trials) for trials in members])
+        values: list[NDArray[np.floating]] = []
+        places: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
         for size in np.unique(sizes):
-            rows = order[starts[sizes == size][:, None] + np.arange(size)]
+            rows = np.stack([trials for trials in members if len(trials) == size])
             blocks = _blocks_in_chunks(basis, shrink, rows)
             if not dual:
                 blocks = np.eye(size) - 1 / n_trials - blocks
-            solved = _solve_ones(blocks)
-            weights[:, rows.ravel()] = solved.reshape(n_alphas, -1) / size
-        matrices = [
-            scipy.sparse.csr_array(
-                (row.astype(basis.dtype), (groups, np.arange(n_trials))), shape=(len(sizes), n_trials)
-            )
-            for row in weights
-        ]
-        return cls(matrices)
+            values.append(_inverted(blocks).reshape(len(shrink), -1).astype(basis.dtype))
+            places.append((np.repeat(rows, size, axis=1).ravel(), np.tile(rows, (1, size)).ravel()))
+        row, column = (np.concatenate(part) for part in zip(*places, strict=True))
+        shape = (n_trials, n_trials)
+        inverses = [scipy.sparse.csr_array((of_alpha, (row, column)), shape=shape) for of_alpha in np.hstack(values)]
+        return cls([folds.rows(inverse) for inverse in inverses])
 
     def at(self, alpha_index: int) -> LeaveOut:
         """Return the leave-out at one alpha."""
-        average = self.averages[alpha_index]
-        return lambda residuals: np.asarray(average @ residuals)
+        return lambda residuals: np.asarray(self.maps[alpha_index] @ residuals)
 
 
 @dataclass
@@ -153,7 +144,7 @@ class FoldLeaveOut:
                 by_fold[part] = solve(by_fold[part])
             left_out = self._scratch.take("left_out", residuals.shape, residuals.dtype)
             left_out[self._order] = by_fold
-            return self.folds.rows(left_out)
+            return np.asarray(self.folds.rows(left_out))
 
         return leave_out
 
@@ -197,16 +188,15 @@ class FoldLeaveOut:
         return rows
 
 
-def _solve_ones(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Row sums of each block's inverse, (alphas, groups, size); NaN where a block is singular.
+def _inverted(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Inverses of blocks (alphas, groups, size, size); NaN where one is singular.
 
     NaN marks arithmetic that was not good enough; the caller repeats the fit in float64.
     """
-    ones = np.ones((*blocks.shape[:-1], 1))
     try:
-        return np.asarray(np.linalg.solve(blocks, ones)[..., 0])
+        return np.asarray(np.linalg.inv(blocks))
     except np.linalg.LinAlgError:
-        return np.full(blocks.shape[:-1], np.nan)
+        return np.full(blocks.shape, np.nan)
 
 
 def _blocks_in_chunks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,9 +46,9 @@ class EncoderModule(EmbeddingModule):
         """Name the checkpoint that is fitted on all training pictures."""
         return self.root / self.name / self.data.subject / f"{self.name}.ckpt"
 
+    @abstractmethod
     def map_description(self) -> dict[str, Any]:
         """Describe the map for :func:`~fmri_lightning.encoder.network.build_predictor`."""
-        raise NotImplementedError
 
     def describe(self) -> dict[str, Any]:
         """Describe map, space and use of repeats in plain types."""
@@ -152,7 +153,7 @@ class RidgeModule(EncoderModule):
         predictor.intercept.copy_(torch.from_numpy(intercept))
 
     def _solve(self) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[str, Any]]:
-        rows = self.data.train_rows()
+        rows, device = self.data.train_rows(), self.trainer.strategy.root_device
         fit = fit_ridge(
             rows.features.numpy(),
             rows.targets.numpy(),
@@ -161,8 +162,10 @@ class RidgeModule(EncoderModule):
             self.alpha_per_target,
             cv=self.cv,
             scoring=self.scoring,
+            # Alpha is chosen by what predict will do: errors of single trials, or of means over repeats.
+            average_repeats=self.data.trial_mode != "single",
             keep_left_out=True,
-            device=self.trainer.strategy.root_device,
+            device=device if device.type == "cuda" else "cpu",
         )
         if fit.left_out is not None and fit.left_out_stimuli is not None:
             self._left_out = fit.left_out_stimuli, fit.left_out

@@ -83,7 +83,7 @@ class CholeskySolver:
             for rows, factor in factors:
                 left_out[rows] = torch.cholesky_solve(full[rows].double(), factor).to(full.dtype)
             # Averaged on the CPU: a GPU would add the repeats in an order that changes from run to run.
-            return self.folds.rows(left_out.cpu().numpy())
+            return np.asarray(self.folds.rows(left_out.cpu().numpy()))
 
         return residuals
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
 from fmri_lightning.errors import BadInputError
+
+Values = TypeVar("Values", NDArray[np.floating], scipy.sparse.csr_array)
 
 
 @dataclass(frozen=True)
@@ -27,23 +30,24 @@ class Folds:
     stimulus_of_trial: NDArray[np.int64]
 
     @property
-    def folds_are_rows(self) -> bool:
-        """Whether every fold is scored as one row."""
-        return np.array_equal(self.fold_of_trial, self.row_of_trial)
+    def folds_are_stimuli(self) -> bool:
+        """Whether every fold is one stimulus."""
+        return np.array_equal(self.fold_of_trial, self.stimulus_of_trial)
 
     def members(self) -> list[NDArray[np.int64]]:
         """Trials of every fold, ascending."""
         order = np.argsort(self.fold_of_trial, kind="stable")
         return np.split(order, np.cumsum(np.bincount(self.fold_of_trial))[:-1])
 
-    def rows(self, per_trial: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Average the trials of every scored row: (trials, targets) to (rows, targets)."""
-        return _averaged(per_trial, self.row_of_trial)
+    def rows(self, per_trial: Values) -> Values:
+        """Average the trials of every scored row: (trials, targets) to (rows, targets), dense or sparse."""
+        averaged: Values = _averaged(per_trial, self.row_of_trial)
+        return averaged
 
     def stimuli(self, per_row: NDArray[np.floating]) -> NDArray[np.floating]:
         """Average the scored rows of every stimulus: (rows, targets) to (stimuli, targets)."""
         _, first_trial = np.unique(self.row_of_trial, return_index=True)
-        return _averaged(per_row, self.stimulus_of_trial[first_trial])
+        return np.asarray(_averaged(per_row, self.stimulus_of_trial[first_trial]))
 
     def training_means(self, centred: NDArray[np.floating]) -> NDArray[np.floating]:
         """Mean over the trials outside a row's fold, of values that sum to 0 over all trials: (rows, targets)."""
@@ -111,11 +115,11 @@ def _membership(part_of: NDArray[np.int64], dtype: np.dtype) -> scipy.sparse.csr
     return scipy.sparse.csr_array((np.ones(len(part_of), dtype=dtype), (part_of, np.arange(len(part_of)))))
 
 
-def _averaged(values: NDArray[np.floating], part_of: NDArray[np.int64]) -> NDArray[np.floating]:
-    if len(values) == part_of.max() + 1:
-        # Every part holds one row: nothing is averaged, they are only put in order.
-        ordered = np.empty_like(values)
-        ordered[part_of] = values
-        return ordered
-    sums = _membership(part_of, values.dtype) @ values
-    return np.asarray(sums / np.bincount(part_of)[:, None].astype(values.dtype))
+def _averaged(values: Values, part_of: NDArray[np.int64]) -> Values:
+    if np.array_equal(part_of, np.arange(len(part_of))):
+        return values
+    counts = np.bincount(part_of)
+    shares = (1 / counts[part_of]).astype(values.dtype)
+    shape = (len(counts), len(part_of))
+    averaged: Values = scipy.sparse.csr_array((shares, (part_of, np.arange(len(part_of)))), shape=shape) @ values
+    return averaged

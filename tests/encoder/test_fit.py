@@ -51,6 +51,17 @@ def test_ridge_checkpoint_is_the_ridge_of_the_training_trials(small, fitted):
     np.testing.assert_allclose(predicted, reference.predict(val), atol=1e-4)
 
 
+def test_alpha_is_chosen_in_the_use_of_repeats_that_predict_will_have(small, tmp_path):
+    features, targets, ids = scaled(small, "train", averaged=False)
+    for mode, averaged in (("single", False), ("average", True), ("average_outputs", True)):
+        _, path = fit_ridge_module(small, tmp_path / mode, trial_mode=mode)
+        expected = fit_ridge(features, targets, ids, average_repeats=averaged)
+        np.testing.assert_allclose(load_encoder(path).fitted["scores"], expected.scores, rtol=1e-3)
+    other = fit_ridge(features, targets, ids)
+    single = fit_ridge(features, targets, ids, average_repeats=False)
+    assert np.abs(single.scores / other.scores - 1).max() > 0.3
+
+
 def test_ridge_leaves_predictions_of_pictures_it_was_not_fitted_on(small, fitted):
     _, path = fitted["ridge"]
     features, targets, ids = scaled(small, "train", averaged=False)
@@ -152,10 +163,12 @@ def test_each_trial_mode_is_validated_as_it_will_predict(small, tmp_path):
         assert encoders[mode].trial_mode == mode
     features, targets, ids = scaled(small, "val", averaged=False)
     with torch.inference_mode():
-        predicted = encoders["single"](torch.from_numpy(features)).numpy()
+        predicted, of_outputs = (
+            encoders[mode](torch.from_numpy(features)).numpy() for mode in ("single", "average_outputs")
+        )
     mean = np.asarray(encoders["single"].space.mean)
     assert logged["single"] == pytest.approx(centred_cosine(predicted, targets, mean).mean(), abs=1e-5)
-    averaged, true = (average_repeats(rows, ids)[1] for rows in (predicted, targets))
+    averaged, true = (average_repeats(rows, ids)[1] for rows in (of_outputs, targets))
     assert logged["average_outputs"] == pytest.approx(centred_cosine(averaged, true, mean).mean(), abs=1e-5)
     # A linear map: the mean of outputs is the output of the mean.
     assert logged["average"] == pytest.approx(logged["average_outputs"], abs=1e-4)

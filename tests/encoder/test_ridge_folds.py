@@ -78,8 +78,8 @@ def test_a_number_of_folds_is_dealt_by_stimulus_and_not_by_trial():
     folds = make_folds(stimuli, 2, None, True)
     assert folds.fold_of_trial.tolist() == [0, 0, 1, 0, 1, 0, 0]
     assert [members.tolist() for members in folds.members()] == [[0, 1, 3, 5, 6], [2, 4]]
-    assert not folds.folds_are_rows
-    assert make_folds(stimuli, "stimulus", None, True).folds_are_rows
+    assert not folds.folds_are_stimuli
+    assert make_folds(stimuli, "stimulus", None, True).folds_are_stimuli
 
 
 def test_order_of_trials_does_not_matter_to_folds():
