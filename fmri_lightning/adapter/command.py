@@ -66,7 +66,7 @@ def calibrate(
     if predictions == "val":
         source, ids = val, val_ids
     else:
-        source, ids = _out_of_fold(voxels, encoder_ckpt)
+        source, ids = _out_of_fold(voxels, encoder_ckpt, target.adapter)
     calibration = _fit(target, voxels, source, ids, predictions)
     folder = calibration_folder(root, voxels.encoder.name, subject)
     replaced = (folder / "manifest.json").is_file()
@@ -121,7 +121,7 @@ def _open_target(
     return _Target.of(adapter, adapter.target_space, cache, what)
 
 
-def _out_of_fold(voxels: Voxels, encoder_ckpt: Path) -> tuple[Tensor, NDArray[np.int32]]:
+def _out_of_fold(voxels: Voxels, encoder_ckpt: Path, adapter: LoadedAdapter | None) -> tuple[Tensor, NDArray[np.int32]]:
     import torch
 
     from fmri_lightning.adapter.mixing import open_out_of_fold
@@ -129,6 +129,11 @@ def _out_of_fold(voxels: Voxels, encoder_ckpt: Path) -> tuple[Tensor, NDArray[np
     from fmri_lightning.index.table import read_index
 
     encoder, data = voxels.encoder, voxels.data
+    if adapter is not None and "out_of_fold" in adapter.inputs:
+        raise UsageError(
+            "this adapter was trained on out-of-fold predictions, on which it predicts better than on new ones; "
+            "calibrate with --predictions val"
+        )
     if encoder.trial_mode == "single":
         raise UsageError(
             "out-of-fold predictions are one a picture, this encoder predicts from single trials; "

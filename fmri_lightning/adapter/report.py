@@ -14,7 +14,7 @@ from fmri_lightning.adapter.data import AdapterDataModule, EmbeddingPairs
 from fmri_lightning.adapter.load import LoadedAdapter, load_adapter
 from fmri_lightning.adapter.timing import inference_time
 from fmri_lightning.adapter.voxels import HeldOut, Voxels
-from fmri_lightning.encoder.validation import validate_embeddings
+from fmri_lightning.encoder.validation import collapse_sentence, validate_embeddings
 from fmri_lightning.manifest import versions, write_json
 
 NOT_COMPUTED = "not computed: name --data.betas, --data.preproc and --model.encoder_ckpt"
@@ -125,11 +125,7 @@ def _collapse(adapter: LoadedAdapter, val: EmbeddingPairs, mean: NDArray[np.floa
     told = {"centred_cosine_interval": [found.centred.low, found.centred.high], "collapsed": found.collapsed}
     if not found.collapsed:
         return told
-    sentence = (
-        f"the adapter collapsed: its centred cosine on val is {found.scores['centred_cosine']:.4f} (95 % interval from "
-        f"{found.centred.low:.4f}), so nothing shows that it is better than the mean training embedding"
-    )
-    return {**told, "collapsed_because": sentence}
+    return {**told, "collapsed_because": collapse_sentence("the adapter, on val,", found.centred)}
 
 
 def _direct(voxels: Voxels, data: AdapterDataModule, mean: NDArray[np.floating]) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from torch import Tensor
 from fmri_lightning.betas.preprocess import Preprocess
 from fmri_lightning.betas.rows import average_repeats
 from fmri_lightning.betas.store import BetaStore
-from fmri_lightning.encoder.data import EncoderDataModule, TrialMode, subject_folder
-from fmri_lightning.encoder.load import LoadedEncoder, load_encoder
+from fmri_lightning.embeddings.cache import EmbeddingCache
+from fmri_lightning.encoder.data import EncoderDataModule, EncoderRows, TrialMode, make_rows, subject_folder
+from fmri_lightning.encoder.load import LoadedEncoder, load_encoder, predict_rows
 from fmri_lightning.encoder.ridge import AlphaAtEdgeWarning, RidgeFit, fit_ridge
 from fmri_lightning.encoder.stored import read_checkpoint, require_inputs
 from fmri_lightning.errors import BadInputError
@@ -47,24 +48,13 @@ class Voxels:
         Returns:
             Raw embeddings (n, n_source) and the picture of each, (n,) int32.
         """
-        features, ids = self._features(split)
-        with torch.no_grad():
-            return self.averaged_outputs(self.encoder(features), ids)
+        predicted, _, ids = predict_rows(self.encoder, self._rows(split), self.averages_outputs)
+        return torch.from_numpy(predicted), ids
 
-    def averaged_outputs(self, outputs: Tensor, nsd_ids: NDArray[np.int32]) -> tuple[Tensor, NDArray[np.int32]]:
-        """Average the outputs of a picture's repeats where the encoder is used that way.
-
-        Args:
-            outputs: One row per row of the features, (rows, dim).
-            nsd_ids: Picture of each row, (rows,).
-
-        Returns:
-            Outputs (n, dim) and pictures (n,).
-        """
-        if self.encoder.trial_mode != "average_outputs":
-            return outputs, nsd_ids
-        ids, means = average_repeats(outputs, nsd_ids)
-        return means, ids
+    @property
+    def averages_outputs(self) -> bool:
+        """Whether the encoder is used on repeats one by one and its outputs are averaged."""
+        return self.encoder.trial_mode == "average_outputs"
 
     def direct_ridge(self, targets_of: Callable[[NDArray[np.int32]], NDArray[np.float32]]) -> RidgeFit:
         """Fit a ridge from voxels to target embeddings, on the training rows that an encoder is fitted on.
@@ -92,26 +82,21 @@ class Voxels:
         Returns:
             Raw target embeddings (n, n_target) and pictures (n,), the rows of :meth:`predicted`.
         """
-        features, ids = self._features(split)
-        outputs = torch.from_numpy(ridge.predict(features.numpy()).astype(np.float32))
-        outputs, ids = self.averaged_outputs(outputs, ids)
-        return outputs.numpy(), ids
+        rows = self._rows(split)
+        outputs, ids = ridge.predict(rows.features.numpy()).astype(np.float32), rows.nsd_ids
+        if self.averages_outputs:
+            ids, outputs = average_repeats(outputs, ids)
+        return outputs, ids
 
-    def _features(self, split: HeldOut) -> tuple[Tensor, NDArray[np.int32]]:
+    def _rows(self, split: HeldOut) -> EncoderRows:
         if split == "val":
-            rows = self.data.val_rows()
-            return rows.features, rows.nsd_ids
+            return self.data.val_rows()
         data = self.data
         table = read_index(data.index_root, data.subject)
         store = BetaStore.open(subject_folder(data.betas, data.subject))
         transform = Preprocess.load(subject_folder(data.preproc, data.subject)).eval()
-        trials = np.flatnonzero(table.split == split)
-        betas, ids = np.asarray(store.betas[trials], dtype=np.float32), table.nsd_id[trials]
-        if self.encoder.trial_mode == "average":
-            ids, betas = average_repeats(betas, ids)
-        with torch.no_grad():
-            features: Tensor = transform(torch.from_numpy(betas))
-        return features, ids
+        cache = EmbeddingCache.open(data.clip_cache)
+        return make_rows(table, table.split == split, store, transform, cache, self.encoder.trial_mode == "average")
 
 
 def open_voxels(

@@ -57,6 +57,7 @@ class Fit:
         seed: Training seed.
         folder: Root of its checkpoints.
         extra: Further words of the command line.
+        initial: Ridge that a network starts from.
     """
 
     encoder: EncoderConfig
@@ -64,14 +65,16 @@ class Fit:
     seed: int
     folder: Path
     extra: tuple[str, ...] = ()
+    initial: Path | None = None
 
     def words(self, subject: KnownSubject) -> list[str]:
         """Return the command line after ``fmri-lightning``."""
+        start = () if self.initial is None else ("--model.initial", str(self.initial))
         inputs = [word for name, value in subject.inputs.items() for word in (f"--data.{name}", value)]
         return [
             "fit", "--config", self.encoder.config, *inputs, "--data.trial_mode", self.mode,
             "--seed_everything", str(self.seed), "--model.root", str(self.folder),
-            "--trainer.default_root_dir", str(self.folder / "logs"), *self.extra,
+            "--trainer.default_root_dir", str(self.folder / "logs"), *start, *self.extra,
         ]  # fmt: skip
 
     def checkpoint(self) -> Path:
@@ -155,12 +158,11 @@ def plan_fits(encoders: list[EncoderConfig], n_seeds: int, folder: Path) -> list
         if encoder.linear_path and ridge is None:
             raise UsageError(f"--configs: {encoder.name} starts from ridge; name configs/encoder/ridge.yaml too")
         for mode in MODES:
-            extra: tuple[str, ...] = ()
+            start = None
             if encoder.linear_path and ridge is not None:
                 start = folder / ridge.name / mode / "seed0" / "ridge" / SUBJECT / "ridge.ckpt"
-                extra = ("--model.initial", str(start))
             fits += [
-                Fit(encoder, mode, seed, folder / encoder.name / mode / f"seed{seed}", extra)
+                Fit(encoder, mode, seed, folder / encoder.name / mode / f"seed{seed}", initial=start)
                 for seed in encoder.seeds(n_seeds)
             ]
     return fits
@@ -182,7 +184,11 @@ def run_fit(fit: Fit, subject: KnownSubject) -> LoadedEncoder:
     from fmri_lightning.cli import main
     from fmri_lightning.encoder.load import load_encoder
 
-    record = {"config": content_hash(fit.encoder.text, " ".join(fit.words(subject))), "inputs": subject_hashes(subject)}
+    record: dict[str, Any] = {
+        "config": content_hash(fit.encoder.text, " ".join(fit.words(subject))),
+        "inputs": subject_hashes(subject),
+        "initial": None if fit.initial is None else load_encoder(fit.initial).content_hash,
+    }
     record_file = fit.folder / "fitted.json"
     if record_file.is_file() and read_json(record_file) == record:
         print("fitted before, taken as it is", flush=True)

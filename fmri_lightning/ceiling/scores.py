@@ -80,7 +80,9 @@ class ModeScores:
         return next(row for row in self.rows if row.name == name)
 
     def fraction(self, row: Row, ceiling: str) -> float | None:
-        """Divide a predictor's mean centred cosine by that of a ceiling."""
+        """Divide a predictor's mean centred cosine by that of a ceiling; None where chains did not converge to it."""
+        if ceiling == POSTERIOR and not self.sampler["converged"]:
+            return None
         top = self.row(ceiling).centred_mean
         return None if row.centred_mean is None or not top or top <= 0 else row.centred_mean / top
 

@@ -10,13 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fmri_lightning.encoder.batches import run_seed
 from fmri_lightning.encoder.stored import describe_state, part_of_state, record_of_stimuli, require_inputs
 from fmri_lightning.encoder.validation import validate_embeddings
-from fmri_lightning.errors import UsageError
+from fmri_lightning.errors import BadInputError, UsageError
 
 
 class EmbeddingData(Protocol):
@@ -157,4 +158,10 @@ class EmbeddingModule(LightningModule, ABC):
             )
         if self._trainer is not None:
             require_inputs(stored["inputs"], self.data.inputs, f"the checkpoint of {stored['subject']}")
+            fitting = self.trainer.state.fn == TrainerFn.FITTING
+            if fitting and stored.get("fitted_on") != record_of_stimuli(self.data.train_ids):
+                raise BadInputError(
+                    "--ckpt_path was fitted on other training pictures of the same split; resume a fold with its own "
+                    "--data.fold, or fit again without --ckpt_path"
+                )
         self.fitted = dict(stored["fitted"])

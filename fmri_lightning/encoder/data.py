@@ -124,7 +124,7 @@ class EncoderDataModule(LightningDataModule):
                     "index more sessions: fmri-lightning index"
                 )
         self._space = space_of_training(cache, train)
-        self._val = _make_rows(
+        self._val = make_rows(
             table, table.split == "val", store, transform, cache, averaged=self.trial_mode == "average"
         )
         if stage == "fit":
@@ -135,11 +135,11 @@ class EncoderDataModule(LightningDataModule):
     ) -> None:
         averaged, train = self.train_mode == "average", table.split == "train"
         if self.held_out_fold is None:
-            self._train = _make_rows(table, train, store, transform, cache, averaged)
+            self._train = make_rows(table, train, store, transform, cache, averaged)
             return
         out = train & np.isin(table.nsd_id, held_out(table.nsd_id[train], self.held_out_fold))
-        self._train = _make_rows(table, train & ~out, store, transform, cache, averaged)
-        self._left_out = _make_rows(table, out, store, transform, cache, self.trial_mode == "average")
+        self._train = make_rows(table, train & ~out, store, transform, cache, averaged)
+        self._left_out = make_rows(table, out, store, transform, cache, self.trial_mode == "average")
 
     def _open_checked(self) -> tuple[TrialTable, BetaStore, Preprocess, EmbeddingCache]:
         """Open all inputs; refuse those that do not belong together, before any row is read."""
@@ -259,7 +259,7 @@ def space_of_training(cache: EmbeddingCache, train: TrialTable) -> EmbeddingSpac
     )
 
 
-def _make_rows(
+def make_rows(
     table: TrialTable,
     mask: NDArray[np.bool_],
     store: BetaStore,
@@ -267,7 +267,22 @@ def _make_rows(
     cache: EmbeddingCache,
     averaged: bool,
 ) -> EncoderRows:
-    """Preprocess rows of one split; repeats are averaged before preprocessing, as predict does it."""
+    """Preprocess trials of one split and pair them with the embeddings of the pictures seen.
+
+    Args:
+        table: Index.
+        mask: The trials, (n_trials,).
+        store: Betas, a row a trial.
+        transform: Preprocessing, in evaluation mode.
+        cache: Embeddings of the pictures.
+        averaged: Whether a row is the mean over a picture's repeats, averaged before preprocessing as predict does it.
+
+    Returns:
+        The rows; by ascending picture where they are means.
+
+    Raises:
+        BadInputError: If a preprocessed beta is NaN or infinite.
+    """
     rows = np.flatnonzero(mask)
     ids = table.nsd_id[rows]
     # Whole pictures per block, so that averaging sees all repeats of a picture.

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fmri_lightning.betas.rows import average_repeats
 from fmri_lightning.encoder.network import LinearMap, NetworkMap, build_predictor
 from fmri_lightning.encoder.stored import load_verified, read_checkpoint
 from fmri_lightning.records import EmbeddingSpace
+
+if TYPE_CHECKING:
+    from fmri_lightning.encoder.data import EncoderRows
+
+ROWS = 1024
+"""Rows that are predicted at a time."""
 
 
 class LoadedEncoder(nn.Module):
@@ -61,3 +71,25 @@ def load_encoder(path: Path | str) -> LoadedEncoder:
     predictor = build_predictor(description["predictor"])
     load_verified(predictor, checkpoint, "predictor", Path(path))
     return LoadedEncoder(predictor, description)
+
+
+def predict_rows(
+    encoder: LoadedEncoder, rows: EncoderRows, average_outputs: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
+    """Predict rows in batches.
+
+    Args:
+        encoder: Loaded.
+        rows: Features and targets.
+        average_outputs: Average predictions over the rows of a picture.
+
+    Returns:
+        Predictions (n, dim), true embeddings (n, dim) and pictures (n,).
+    """
+    with torch.inference_mode():
+        predicted = torch.cat([encoder(part) for part in rows.features.split(ROWS)]).numpy()
+    true, ids = rows.targets.numpy(), rows.nsd_ids
+    if not average_outputs:
+        return predicted, true, ids
+    unique, mean = average_repeats(predicted, ids)
+    return mean, average_repeats(true, ids)[1], unique

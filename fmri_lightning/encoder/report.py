@@ -6,18 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from fmri_lightning.betas.rows import average_repeats
-from fmri_lightning.encoder.data import EncoderDataModule, EncoderRows
-from fmri_lightning.encoder.load import LoadedEncoder, load_encoder
+from fmri_lightning.encoder.data import EncoderDataModule
+from fmri_lightning.encoder.load import load_encoder, predict_rows
 from fmri_lightning.encoder.out_of_fold import write_out_of_fold
-from fmri_lightning.encoder.validation import validate_embeddings
+from fmri_lightning.encoder.validation import collapse_sentence, validate_embeddings
 from fmri_lightning.manifest import read_json, versions, write_json
-
-ROWS = 1024
-"""Rows that are predicted at a time."""
 
 
 def write_encoder_report(checkpoint: Path, data: EncoderDataModule, settings: dict[str, Any]) -> Path:
@@ -60,7 +54,7 @@ def write_encoder_report(checkpoint: Path, data: EncoderDataModule, settings: di
         "versions": versions(),
     }
     if found.collapsed:
-        report["collapsed_because"] = collapse_sentence(encoder.name, found.centred.low)
+        report["collapsed_because"] = collapse_sentence(f"{encoder.name}, on val,", found.centred)
     write_json(path, report)
     return path
 
@@ -72,19 +66,6 @@ def tell_report(checkpoint: Path, data: EncoderDataModule, settings: dict[str, A
     report = read_json(path)
     if report["collapsed"]:
         print(report["collapsed_because"])
-
-
-def collapse_sentence(name: str, low: float) -> str:
-    """Say in words that a map does not beat the mean.
-
-    Args:
-        name: The map.
-        low: Lower bound of the centred cosine.
-    """
-    return (
-        f"{name} has not been shown to predict val better than the mean training embedding does: the 95 % interval of "
-        f"its centred cosine begins at {low:.4f}. Its plain cosine is that of a constant"
-    )
 
 
 def write_left_out(checkpoint: Path, whole: Path, data: EncoderDataModule) -> Path:
@@ -106,28 +87,6 @@ def write_left_out(checkpoint: Path, whole: Path, data: EncoderDataModule) -> Pa
         whole, fold.part, fold.n_parts, ids, predicted, data.space, data.inputs, encoder.name, data.subject,
         data.trial_mode,
     )  # fmt: skip
-
-
-def predict_rows(
-    encoder: LoadedEncoder, rows: EncoderRows, average_outputs: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
-    """Predict rows in batches.
-
-    Args:
-        encoder: Loaded.
-        rows: Features and targets.
-        average_outputs: Average predictions over the rows of a picture.
-
-    Returns:
-        Predictions (n, dim), true embeddings (n, dim) and pictures (n,).
-    """
-    with torch.inference_mode():
-        predicted = torch.cat([encoder(part) for part in rows.features.split(ROWS)]).numpy()
-    true, ids = rows.targets.numpy(), rows.nsd_ids
-    if not average_outputs:
-        return predicted, true, ids
-    unique, mean = average_repeats(predicted, ids)
-    return mean, average_repeats(true, ids)[1], unique
 
 
 def _fitted(name: str) -> bool:

@@ -41,6 +41,19 @@ class Validation(NamedTuple):
         return not self.centred.low > 0
 
 
+def collapse_sentence(what: str, centred: Interval) -> str:
+    """Say in words that a map has not been shown to beat a constant.
+
+    Args:
+        what: The map, and on which pictures.
+        centred: Its centred cosine.
+    """
+    return (
+        f"{what} has not been shown to predict better than the mean training embedding does: its centred cosine is "
+        f"{centred.value:.3f} (95 % interval {centred.low:.3f} to {centred.high:.3f})"
+    )
+
+
 def embedding_scores(
     predicted: Vectors, true: Vectors, training_mean: Vectors, nsd_ids: NDArray[np.integer] | None = None
 ) -> dict[str, float]:

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmri_lightning.embeddings.cache import EmbeddingCache
+from fmri_lightning.encoder.validation import collapse_sentence
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.evaluation.runs import Run
 from fmri_lightning.generation.plan import items_of_table, rows_of_test_set
 from fmri_lightning.generation.predictions import FILE_NAME, Predictions, read_predictions
 from fmri_lightning.index.table import index_manifest, read_index
+from fmri_lightning.metrics.bootstrap import Interval
 from fmri_lightning.metrics.cosine import centred_cosine, cosine, cosine_matrix, mean_vector_cosine
 from fmri_lightning.metrics.retrieval import gallery_ranks, pooled_top_1, retrieval_ranks, top_k
 
@@ -172,7 +174,7 @@ def _add_ranks(scores: BrainScores, name: str, ranks: NDArray[np.int64], candida
     scores.chance[f"{name}_median_rank"] = float(np.median((np.asarray(candidates) + 1) / 2.0))
 
 
-def collapse_sentence(summary: Mapping[str, Any]) -> str | None:
+def tell_collapse(summary: Mapping[str, Any]) -> str | None:
     """Say in words that an encoder has not been shown to beat a constant.
 
     Args:
@@ -184,7 +186,4 @@ def collapse_sentence(summary: Mapping[str, Any]) -> str | None:
     found = summary["metrics"].get("source_centred_cosine")
     if found is None or found["value"] is None or found["ci_low"] is None or found["ci_low"] > 0:
         return None
-    return (
-        "The encoder has not been shown to predict better than the mean training embedding does: its centred cosine is "
-        f"{found['value']:.3f} (95 % interval {found['ci_low']:.3f} to {found['ci_high']:.3f})."
-    )
+    return collapse_sentence("The encoder", Interval(found["value"], found["ci_low"], found["ci_high"])) + "."

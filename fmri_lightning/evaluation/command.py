@@ -79,7 +79,7 @@ def _evaluate_runs(
 
 
 def _finish(folder: Path, evaluation: Any, resamples: int, seed: int, dry_run: bool) -> None:
-    from fmri_lightning.evaluation.brain import collapse_sentence
+    from fmri_lightning.evaluation.brain import tell_collapse
     from fmri_lightning.evaluation.results import SUMMARY, summarise, write_results
 
     if dry_run:
@@ -93,7 +93,7 @@ def _finish(folder: Path, evaluation: Any, resamples: int, seed: int, dry_run: b
     print(f"protocol {summary['protocol']}, n = {summary['n']}{simulated}")
     for name, entry in summary["metrics"].items():
         print(_line(name, entry))
-    collapsed = collapse_sentence(summary)
+    collapsed = tell_collapse(summary)
     if collapsed is not None:
         print(collapsed)
     for reason in sorted(set(summary["skipped"].values())):

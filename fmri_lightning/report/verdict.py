@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fmri_lightning.evaluation.brain import collapse_sentence
+from fmri_lightning.evaluation.brain import tell_collapse
 from fmri_lightning.evaluation.protocols import METRICS, PROTOCOLS, MetricInfo
 from fmri_lightning.report.runs import Evaluation, Interval, ReportRun
 
@@ -101,7 +101,7 @@ def verdict(run: ReportRun, protocol: str | None) -> Verdict:
     if null is not None:
         owner = evaluation.borrowed().get("shuffled")
         text += f", shuffled control{f' of {owner}' if owner else ''} {format_score(metric, null)}"
-    collapsed = collapse_sentence(evaluation.summary)
+    collapsed = tell_collapse(evaluation.summary)
     if collapsed is not None:
         return Verdict(run.label, f"{text}. {collapsed}", "bad")
     if null is None:

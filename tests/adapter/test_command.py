@@ -119,6 +119,16 @@ def test_out_of_fold_predictions_through_the_adapter(small, parts, tmp_path, cap
     assert "centred cosine on val" in out
 
 
+def test_an_adapter_is_not_calibrated_on_the_predictions_it_was_trained_on(small, parts, tmp_path, capsys):
+    folder = parts[0].parent / "out_of_fold"
+    mixed = parts[0], fit(small, tmp_path, max_epochs=1, out_of_fold=str(folder))[1]
+    code, out = run(small, mixed, tmp_path, capsys, "--predictions", "out_of_fold")
+    assert code == 2
+    assert "trained on out-of-fold predictions" in out
+    assert not (tmp_path / "calibration").exists()
+    assert run(small, mixed, tmp_path, capsys)[0] == 0
+
+
 def test_without_an_adapter_the_target_is_the_source(small, parts, tmp_path, capsys):
     code, out = run(small, parts, tmp_path, capsys, adapter=False)
     assert code == 0, out

@@ -204,7 +204,7 @@ def test_a_collapsed_adapter_says_so(small, tmp_path, capsys):
     assert report["validation_metrics"]["centred_cosine"] <= 0
     assert report["collapsed"] is True
     assert report["centred_cosine_interval"][0] <= 0
-    assert "nothing shows that it is better than the mean training embedding" in report["collapsed_because"]
+    assert "has not been shown to predict better than the mean training embedding does" in report["collapsed_because"]
     assert report["collapsed_because"] in capsys.readouterr().out
 
 

@@ -152,6 +152,15 @@ def test_folds_write_predictions_of_pictures_they_never_saw(small, tmp_path):
         np.testing.assert_allclose(found.predictions[rows], expected, atol=1e-4)
 
 
+def test_a_fold_is_not_resumed_as_another(small, tmp_path):
+    fit_mlp_module(small, tmp_path, max_epochs=1, fold="1/2")
+    last = tmp_path / "mlp" / "subj01" / "folds" / "1of2" / "last.ckpt"
+    for fold in ("2/2", None):
+        with pytest.raises(BadInputError, match="other training pictures of the same split"):
+            fit_mlp_module(small, tmp_path, max_epochs=2, fold=fold, ckpt_path=last)
+    fit_mlp_module(small, tmp_path, max_epochs=2, fold="1/2", ckpt_path=last)
+
+
 def test_refuses_out_of_fold_predictions_that_do_not_belong_together(small, tmp_path):
     ids, checkpoint = train_ids(small), tmp_path / "mlp.ckpt"
     space = EmbeddingCache.open(small.folder / "clip.parquet").space
@@ -209,8 +218,8 @@ def test_refuses_settings_that_contradict_each_other(wrong, message):
 
 def test_a_fit_that_learns_nothing_says_that_it_collapsed(small, tmp_path, capsys):
     _, path = fit_mlp_module(small, tmp_path, max_epochs=1, network={"optimizer": _still, "linear_path": True})
-    assert "has not been shown to predict val better than the mean" in capsys.readouterr().out
+    assert "on val, has not been shown to predict better than the mean" in capsys.readouterr().out
     report = json.loads((path.parent / "subj01_mlp.json").read_text())
     assert report["collapsed"]
     assert report["centred_cosine_interval"][0] <= 0
-    assert report["collapsed_because"].startswith("mlp has not been shown")
+    assert report["collapsed_because"].startswith("mlp, on val, has not been shown")

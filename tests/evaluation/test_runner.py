@@ -9,7 +9,7 @@ from PIL import Image
 
 from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.errors import BadInputError, UsageError
-from fmri_lightning.evaluation.brain import Gallery, collapse_sentence, score_embeddings
+from fmri_lightning.evaluation.brain import Gallery, score_embeddings, tell_collapse
 from fmri_lightning.evaluation.command import evaluate
 from fmri_lightning.evaluation.ladder import ladder
 from fmri_lightning.manifest import read_manifest
@@ -106,11 +106,11 @@ def test_chance_of_single_trials_is_what_random_predictions_reach(world) -> None
 
 def test_a_collapsed_encoder_is_said(scored) -> None:
     summary = summary_of(scored[1])
-    assert collapse_sentence(summary) is None
+    assert tell_collapse(summary) is None
     summary["metrics"]["source_centred_cosine"] |= {"value": 0.01, "ci_low": 0.0, "ci_high": 0.02}
-    assert "centred cosine is 0.010 (95 % interval 0.000 to 0.020)" in collapse_sentence(summary)
+    assert "centred cosine is 0.010 (95 % interval 0.000 to 0.020)" in tell_collapse(summary)
     del summary["metrics"]["source_centred_cosine"]
-    assert collapse_sentence(summary) is None
+    assert tell_collapse(summary) is None
 
 
 def test_pictures_as_drawn_are_scored_against_who_drew_them(scored) -> None:
