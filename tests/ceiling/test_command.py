@@ -10,9 +10,10 @@ from fmri_lightning.cli import main
 from fmri_lightning.embeddings.packaged import packaged_path
 from fmri_lightning.errors import UsageError
 
+# As many draws as these chains need to converge: without that, no fraction of the posterior mean is given.
 SIZES = [
     "--stimuli", "300", "--test", "40", "--repeats", "2", "--voxels", "60", "--seeds", "2",
-    "--chains", "2", "--warmup", "40", "--draws", "60",
+    "--chains", "2", "--warmup", "100", "--draws", "300",
 ]  # fmt: skip
 CEILINGS = {"linear optimum", "posterior mean", "posterior direction"}
 
@@ -74,6 +75,7 @@ def test_json_holds_scores_fractions_and_intervals(finished):
         assert gain["low"] < gain["value"] < gain["high"]
         assert gain["value"] == pytest.approx(predictors["short"]["centred_cosine"] - ridge["centred_cosine"])
         assert scores["posterior"]["n_items"] == n_rows
+        assert scores["posterior"]["converged"] is True
 
 
 @pytest.mark.slow
