@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.embeddings.spaces import SPACES
+from fmri_lightning.encoder.stored import require_inputs
 from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.generation.controls import NEEDS_BRAIN, Condition
 from fmri_lightning.generation.data import ReconstructionDataModule
@@ -92,7 +93,7 @@ def open_inputs(
             setattr(inputs, name, cache)
             inputs.hashes[name] = cache.content_hash
     if adapter_ckpt is not None:
-        _open_adapter(inputs, adapter_ckpt, data)
+        _open_adapter(inputs, adapter_ckpt)
     if data.given is not None:
         _take_given(inputs, data, decoder_space)
     elif condition in NEEDS_BRAIN:
@@ -102,28 +103,16 @@ def open_inputs(
     if inputs.source_space is None and inputs.clip_cache is not None:
         inputs.source_space = inputs.clip_cache.space
     _check_spaces(inputs, data, adapter_ckpt, encoder_ckpt, decoder_space)
+    _check_fitted_on(inputs, data.index_manifest, encoder_ckpt, adapter_ckpt)
     _check_condition(inputs, condition, decoder_space)
     return inputs
 
 
-def _open_adapter(inputs: Inputs, adapter_ckpt: str, data: ReconstructionDataModule) -> None:
+def _open_adapter(inputs: Inputs, adapter_ckpt: str) -> None:
     from fmri_lightning.adapter.load import load_adapter
 
     inputs.adapter = load_adapter(adapter_ckpt)
     inputs.hashes["adapter"] = inputs.adapter.content_hash
-    _require_split(inputs.adapter.inputs, data.index_manifest, f"adapter {adapter_ckpt}", "configs/adapter.yaml")
-
-
-def _require_split(made_from: dict[str, str], index: Manifest | None, what: str, config: str) -> None:
-    """Refuse weights fitted on another split: their training stimuli may be test stimuli here."""
-    if index is None or "split" not in made_from:
-        return
-    split = index.config.get("split_hash")
-    if made_from["split"] != split:
-        raise BadInputError(
-            f"{what} was fitted on another split ({made_from['split'][:12]}, the index has {str(split)[:12]}); "
-            f"run again: fmri-lightning fit --config {config}"
-        )
 
 
 def _open_brain(inputs: Inputs, data: ReconstructionDataModule, encoder_ckpt: str | None) -> None:
@@ -147,7 +136,6 @@ def _open_brain(inputs: Inputs, data: ReconstructionDataModule, encoder_ckpt: st
         raise BadInputError(f"encoder {encoder_ckpt} is of {encoder.subject}, --data.subject is {data.subject}")
     made_from = Manifest("encoder", encoder.content_hash, inputs=dict(encoder.inputs))
     require_input(made_from, "preproc", preproc.content_hash, fit_again)
-    _require_split(encoder.inputs, data.index_manifest, f"encoder {encoder_ckpt}", "configs/encoder/ridge.yaml")
     preprocess = Preprocess.load(data.preproc)
     widths = (*store.betas.shape, preprocess.n_features)
     expected = (len(data.table or ()), preprocess.n_voxels, encoder.n_features)
@@ -217,6 +205,18 @@ def _check_spaces(
         if inputs.target_cache is not None:
             same_space(inputs.target_cache.space, decoder_space, f"target cache {data.target_cache}", "the decoder")
         inputs.target_space = inputs.target_space or decoder_space
+
+
+def _check_fitted_on(
+    inputs: Inputs, index: Manifest | None, encoder_ckpt: str | None, adapter_ckpt: str | None
+) -> None:
+    """Refuse weights of another split, whose training stimuli may be test stimuli here, or of other embeddings."""
+    at_hand = {} if index is None else {"split": str(index.config.get("split_hash"))}
+    at_hand |= {name: inputs.hashes[name] for name in ("clip_cache", "target_cache") if name in inputs.hashes}
+    for kind, part, path in (("encoder", inputs.encoder, encoder_ckpt), ("adapter", inputs.adapter, adapter_ckpt)):
+        if part is not None:
+            wanted = {name: value for name, value in at_hand.items() if name in part.inputs}
+            require_inputs(part.inputs, wanted, f"{kind} {path}")
 
 
 def same_space(a: EmbeddingSpace, b: EmbeddingSpace, what_a: str, what_b: str) -> None:

@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
+from fmri_lightning.encoder.stored import describe_state
 from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.generation.decoder import DecoderConfig
 from tests.generation.tiny import N_TARGET, space, write_brain, write_generator
@@ -63,6 +65,24 @@ class TestRefused:
         self.refused(predict, tmp_path, BadInputError, "not in the test set", data_nsd_ids=[3])
         self.refused(predict, tmp_path, BadInputError, "37 sessions", data_test_set="982")
         self.refused(predict, tmp_path, BadInputError, "all eight", data_test_set="515")
+
+    @pytest.mark.parametrize(
+        ("name", "part"),
+        [("split", "ridge"), ("clip_cache", "ridge"), ("split", "adapter"), ("target_cache", "adapter")],
+    )
+    def test_weights_fitted_on_something_else(self, predict, tmp_path, brain, name, part):
+        """The same space and shape, but other training stimuli or other embeddings of them."""
+        checkpoint = torch.load(brain.folder / f"{part}.ckpt", weights_only=True)
+        stored = checkpoint["fmri_lightning"]
+        stored["inputs"][name] = "0" * 64
+        state = {key.removeprefix("predictor."): value for key, value in checkpoint["state_dict"].items()}
+        checkpoint["fmri_lightning"] = describe_state(stored, state)
+        torch.save(checkpoint, tmp_path / f"{part}.ckpt")
+        argument = "encoder_ckpt" if part == "ridge" else "adapter_ckpt"
+        self.refused(
+            predict, tmp_path, BadInputError, rf"{part}.ckpt was fitted on another {name} \(0{{12}}",
+            **{argument: str(tmp_path / f"{part}.ckpt")},
+        )  # fmt: skip
 
     def test_preprocessing_of_another_store(self, predict, tmp_path):
         other = write_brain(tmp_path)
