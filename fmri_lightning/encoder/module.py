@@ -80,9 +80,10 @@ class EncoderModule(EmbeddingModule):
         if not isinstance(checkpoint, StageCheckpoint) or not Path(checkpoint.best_model_path).is_file():
             return
         kept = Path(checkpoint.best_model_path)
-        tell_report(kept, self.data, self.settings())
+        settings = self.settings()
+        tell_report(kept, self.data, settings)
         if self.data.held_out_fold is not None:
-            print(write_left_out(kept, self.path_of_whole(), self.data))
+            print(write_left_out(kept, self.path_of_whole(), self.data, settings))
 
     def settings(self) -> dict[str, Any]:
         """Name the settings of the fit, plain types."""

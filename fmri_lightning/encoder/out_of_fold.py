@@ -11,10 +11,12 @@ leaves them beside its checkpoint after one fit; a network needs one fit per fol
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +27,7 @@ from fmri_lightning.manifest import content_hash
 from fmri_lightning.records import EmbeddingSpace
 
 FOLDER = "out_of_fold"
-_RECORDED = ("encoder", "subject", "trial_mode", "inputs", "n_parts")
+_RECORDED = ("encoder", "subject", "trial_mode", "inputs", "n_parts", "settings")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,7 @@ def write_out_of_fold(
     name: str,
     subject: str,
     trial_mode: str = "average",
+    settings: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write one part and remove the parts of another division.
 
@@ -83,6 +86,7 @@ def write_out_of_fold(
         name: "ridge" or "mlp".
         subject: For instance "subj01".
         trial_mode: How repeats were used.
+        settings: What the encoder was fitted with, plain types; parts of other settings do not belong together.
 
     Returns:
         The file written.
@@ -93,6 +97,8 @@ def write_out_of_fold(
         if path.stem.split("of")[-1] != str(n_parts):
             path.unlink()
     config = {"encoder": name, "subject": subject, "trial_mode": trial_mode, "inputs": dict(inputs), "n_parts": n_parts}
+    if settings is not None:
+        config["settings"] = json.loads(json.dumps(settings))
     path = folder / f"{part}of{n_parts}.parquet"
     write_cache(path, np.asarray(nsd_ids), np.asarray(predictions, dtype=np.float32), space, config)
     return path

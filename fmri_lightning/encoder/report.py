@@ -13,6 +13,9 @@ from fmri_lightning.encoder.out_of_fold import write_out_of_fold
 from fmri_lightning.encoder.validation import collapse_sentence, validate_embeddings
 from fmri_lightning.manifest import read_json, versions, write_json
 
+_OF_ONE_FOLD = ("initial", "seed", "epochs", "steps")
+"""Settings in which the folds of one encoder may differ: its ridge, its draws, and when it stopped."""
+
 
 def write_encoder_report(checkpoint: Path, data: EncoderDataModule, settings: dict[str, Any]) -> Path:
     """Score a fitted encoder on validation pictures and write ``{subject}_{encoder}.json`` beside it.
@@ -68,24 +71,26 @@ def tell_report(checkpoint: Path, data: EncoderDataModule, settings: dict[str, A
         print(report["collapsed_because"])
 
 
-def write_left_out(checkpoint: Path, whole: Path, data: EncoderDataModule) -> Path:
+def write_left_out(checkpoint: Path, whole: Path, data: EncoderDataModule, settings: dict[str, Any]) -> Path:
     """Predict the pictures of the fold that a fit held out.
 
     Args:
         checkpoint: The encoder of this fold.
         whole: Checkpoint of the encoder that is fitted on all training pictures; the file goes beside it.
         data: Set up for this fold.
+        settings: Settings of the fit; all folds must share those that are not of one fold.
 
     Returns:
         The file written.
     """
     encoder, fold = load_encoder(checkpoint), data.held_out_fold
+    shared = {name: value for name, value in settings.items() if name not in _OF_ONE_FOLD}
     assert fold is not None
     # Modes with a row per trial: one prediction a picture, the mean of its trials' outputs.
     predicted, _, ids = predict_rows(encoder, data.left_out_rows(), data.trial_mode != "average")
     return write_out_of_fold(
         whole, fold.part, fold.n_parts, ids, predicted, data.space, data.inputs, encoder.name, data.subject,
-        data.trial_mode,
+        data.trial_mode, shared,
     )  # fmt: skip
 
 

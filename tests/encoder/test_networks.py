@@ -1,6 +1,7 @@
 """Networks with everything switched on: they resume, hold out folds, start from ridge, and refuse what is foreign."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -159,6 +160,17 @@ def test_a_fold_is_not_resumed_as_another(small, tmp_path):
         with pytest.raises(BadInputError, match="other training pictures of the same split"):
             fit_mlp_module(small, tmp_path, max_epochs=2, fold=fold, ckpt_path=last)
     fit_mlp_module(small, tmp_path, max_epochs=2, fold="1/2", ckpt_path=last)
+
+
+def test_folds_of_another_learning_rate_do_not_belong_together(small, tmp_path):
+    folder = tmp_path / "mlp" / "subj01" / "out_of_fold"
+    slower = partial(torch.optim.AdamW, lr=1e-5)
+    fit_mlp_module(small, tmp_path, max_epochs=1, fold="1/2")
+    fit_mlp_module(small, tmp_path, max_epochs=1, fold="2/2", network={"optimizer": slower})
+    with pytest.raises(BadInputError, match="differ in settings; fit the folds again"):
+        read_out_of_fold(folder, train_ids(small))
+    fit_mlp_module(small, tmp_path, max_epochs=1, fold="2/2")
+    assert len(read_out_of_fold(folder, train_ids(small)).nsd_ids) == len(train_ids(small))
 
 
 def test_refuses_out_of_fold_predictions_that_do_not_belong_together(small, tmp_path):
