@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import fcntl
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fmri_lightning import __version__
-from fmri_lightning.errors import BadInputError, ResourceError
+from fmri_lightning.errors import BadInputError
 
 MADE_BY = {
     "simulation": "simulate",
@@ -295,71 +294,3 @@ def require_input(manifest: Manifest, name: str, expected_hash: str, hint: str) 
         raise BadInputError(
             f"{manifest.kind} was made from another {name} ({was}, at hand is {expected_hash[:12]}); run again: {hint}"
         )
-
-
-@contextlib.contextmanager
-def run_lock(folder: Path | str) -> Iterator[None]:
-    """Hold a run folder, so that a second job on it is refused rather than mixed in.
-
-    The lock is a file naming process and host, readable over network file systems; the lock of a process
-    that died on this host is taken over.
-
-    Args:
-        folder: The run folder; made if needed.
-
-    Yields:
-        Nothing; the lock is held inside the block.
-
-    Raises:
-        ResourceError: If another process holds it.
-    """
-    lock = Path(folder) / ".lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    mine = {"pid": os.getpid(), "host": platform.node()}
-    while True:
-        with contextlib.suppress(FileExistsError), open(lock, "x", encoding="utf-8") as handle:
-            json.dump(mine, handle)
-            break
-        _clear_stale_lock(lock)
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-
-
-def _clear_stale_lock(lock: Path) -> None:
-    """Remove the lock of a dead process, or refuse."""
-    try:
-        with open(lock, "r+", encoding="utf-8") as handle:
-            # Two jobs may find the same dead lock: the removal itself is exclusive, and only of the file we read.
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            text = handle.read()
-            still_there = lock.exists() and os.fstat(handle.fileno()).st_ino == lock.stat().st_ino
-            if not still_there:
-                return
-            holder = _parse_lock(text)
-            if holder is not None and holder[1] == platform.node() and not _is_alive(holder[0]):
-                lock.unlink(missing_ok=True)
-                return
-    except FileNotFoundError:
-        return
-    who = "another job" if holder is None else f"process {holder[0]} on {holder[1]}"
-    raise ResourceError(f"{lock.parent} is in use by {who}; wait for it, or remove {lock} if that job is dead")
-
-
-def _parse_lock(text: str) -> tuple[int, str] | None:
-    try:
-        holder = json.loads(text)
-        return int(holder["pid"]), str(holder["host"])
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

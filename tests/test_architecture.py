@@ -23,7 +23,7 @@ STAGES = [
     "report",
 ]
 # Records and mechanisms of every stage; they use no stage.
-GROUND = {"errors", "manifest", "records", "seeding", "progress", "precision", "usage", "metrics", "__init__"}
+GROUND = {"errors", "locks", "manifest", "records", "seeding", "progress", "precision", "usage", "metrics", "__init__"}
 # The command line knows every stage; no stage knows it.
 TOP = {
     "cli",

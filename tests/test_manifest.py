@@ -1,15 +1,11 @@
 """Files are whole or absent, hashes are by value, and one job holds a run folder."""
 
 import json
-import os
-import platform
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from fmri_lightning.errors import BadInputError, ResourceError
+from fmri_lightning.errors import BadInputError
 from fmri_lightning.manifest import (
     Manifest,
     atomic_path,
@@ -18,7 +14,6 @@ from fmri_lightning.manifest import (
     read_json,
     read_manifest,
     require_input,
-    run_lock,
     write_json,
     write_manifest,
 )
@@ -124,30 +119,3 @@ def test_an_artefact_of_another_input_is_refused():
         require_input(manifest, "index", "c" * 64, "fmri-lightning betas")
     with pytest.raises(BadInputError, match="no recorded one"):
         require_input(manifest, "split", "c" * 64, "fmri-lightning betas")
-
-
-def test_a_second_job_is_refused_and_the_lock_is_released(tmp_path):
-    with run_lock(tmp_path):
-        with pytest.raises(ResourceError, match=f"process {os.getpid()} on {platform.node()}"), run_lock(tmp_path):
-            pass
-        assert (tmp_path / ".lock").exists(), "a refused job must not free the holder's lock"
-    with pytest.raises(RuntimeError, match="failed"), run_lock(tmp_path):
-        raise RuntimeError("failed")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_lock_of_a_dead_process_is_taken_over(tmp_path):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    lock = tmp_path / ".lock"
-    lock.write_text(json.dumps({"pid": dead.pid, "host": platform.node()}))
-    with run_lock(tmp_path):
-        assert json.loads(lock.read_text())["pid"] == os.getpid()
-
-
-@pytest.mark.parametrize("text", ['{"pid": 1, "host": "elsewhere"}', "", "not json"])
-def test_a_lock_that_cannot_be_judged_is_respected(tmp_path, text):
-    (tmp_path / ".lock").write_text(text)
-    with pytest.raises(ResourceError, match="if that job is dead"), run_lock(tmp_path):
-        pass
-    assert (tmp_path / ".lock").read_text() == text

@@ -134,7 +134,7 @@ def _refuse_foreign_preprocess(folder: Path, store_folder: Path, store_done: boo
 def _make_store(plan: StorePlan, folder: Path, done: bool, jobs: int, verify_files: bool) -> BetaStore:
     from fmri_lightning.betas.build import build_store
     from fmri_lightning.betas.store import BetaStore
-    from fmri_lightning.manifest import run_lock
+    from fmri_lightning.locks import run_lock
 
     if done:
         store = BetaStore.open(folder)
@@ -212,7 +212,8 @@ def _say_ncsnr(compared: dict[str, Any]) -> None:
 def _make_preprocess(store: BetaStore, plan: StorePlan, config: PreprocessConfig, folder: Path) -> None:
     from fmri_lightning.betas.artefact import preprocess_plan, save_preprocess
     from fmri_lightning.betas.fit import fit_preprocess
-    from fmri_lightning.manifest import read_manifest, run_lock
+    from fmri_lightning.locks import run_lock
+    from fmri_lightning.manifest import read_manifest
 
     wanted = preprocess_plan(store.manifest.content_hash, store.manifest.inputs["split"], config)
     if _is_done(folder, "preproc", wanted, overwrite=True):

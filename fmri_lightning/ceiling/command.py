@@ -63,7 +63,7 @@ def ceiling(
     from fmri_lightning.ceiling.fits import plan_fits, read_encoders
     from fmri_lightning.ceiling.posterior import SamplerSettings
     from fmri_lightning.ceiling.subject import KnownSubject, SubjectPlan, write_subject
-    from fmri_lightning.manifest import run_lock
+    from fmri_lightning.locks import run_lock
 
     plan = SubjectPlan(stimuli, test, repeats, voxels, seed)
     settings = SamplerSettings(chains=chains, warmup=warmup, draws=draws)

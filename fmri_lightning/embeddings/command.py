@@ -16,7 +16,7 @@ from fmri_lightning.embeddings.cache import EmbeddingCache, read_cache_manifest,
 from fmri_lightning.embeddings.spaces import SpaceSpec, resolve_space
 from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.index.stimuli import stimuli_identity
-from fmri_lightning.manifest import run_lock
+from fmri_lightning.locks import run_lock
 from fmri_lightning.records import EmbeddingSpace
 
 if TYPE_CHECKING:

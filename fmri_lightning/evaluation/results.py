@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmri_lightning.evaluation.protocols import METRICS
-from fmri_lightning.manifest import Manifest, atomic_path, content_hash, run_lock, write_json, write_manifest
+from fmri_lightning.locks import run_lock
+from fmri_lightning.manifest import Manifest, atomic_path, content_hash, write_json, write_manifest
 from fmri_lightning.metrics.bootstrap import bootstrap_interval
 from fmri_lightning.metrics.permutation import paired_sign_flip
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmri_lightning.errors import BadInputError, UsageError
-from fmri_lightning.manifest import Manifest, run_lock
+from fmri_lightning.locks import run_lock
+from fmri_lightning.manifest import Manifest
 from fmri_lightning.records import TrialTable
 
 if TYPE_CHECKING:

@@ -298,7 +298,7 @@ def test_a_full_disk_is_refused_before_reading(own_tree, tmp_path, monkeypatch):
 
 
 def test_a_second_job_on_the_folder_is_refused(own_tree, tmp_path):
-    from fmri_lightning.manifest import run_lock
+    from fmri_lightning.locks import run_lock
 
     folder = tmp_path / "out" / "betas" / "subj01"
     with run_lock(folder), pytest.raises(ResourceError, match="in use by process"):
