@@ -124,6 +124,11 @@ class ReconstructionDataModule(LightningDataModule):
             raise UsageError("--data.index_root null goes with --data.embeddings FILE only")
         return self.given.ids
 
+    def recorded_root(self) -> str | None:
+        """Name the data root: as given, or as the index names it."""
+        recorded = {} if self.index_manifest is None else self.index_manifest.config
+        return self.root if self.root is not None else recorded.get("root")
+
     def units(self, n_samples: int) -> NDArray[np.int64]:
         """List this job's units of work: (row of predictions.parquet, sample), all samples of an item together.
 

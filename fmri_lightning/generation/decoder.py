@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -13,7 +13,14 @@ from fmri_lightning.errors import UsageError
 from fmri_lightning.generation.sampler import SamplingOptions
 from fmri_lightning.records import EmbeddingSpace
 
-Family = Literal["unclip", "mini", "none"]
+if TYPE_CHECKING:
+    from fmri_lightning.generation.data import ReconstructionDataModule
+
+Family = Literal["unclip", "mini", "nearest_neighbour", "none"]
+RETRIEVAL: Family = "nearest_neighbour"
+"""The family that draws nothing."""
+MemoryPreset = Literal["default", "low"]
+"""How a decoder uses memory: as fast as it can, or in slices."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +28,12 @@ class DecoderConfig:
     """Which decoder draws the pictures.
 
     Attributes:
-        family: unclip (Stable Diffusion 2.1 unCLIP), mini (the model shipped with this package), or none
-            (stop at predictions.parquet).
+        family: unclip (Stable Diffusion 2.1 unCLIP), mini (the model shipped with this package), nearest_neighbour
+            (retrieval: the training stimulus whose embedding is nearest), or none (stop at predictions.parquet).
         model_id: Hub id or local folder of the family's weights; by default the family's own.
         revision: Hub commit; null takes the hub's main branch and records which commit that was.
-        resolution: Side of the pictures in pixels; null takes the size the model was trained at.
+        resolution: Side of the pictures in pixels; null takes the size the model was trained at, or that of the
+            stimuli.
     """
 
     family: Family = "unclip"
@@ -40,7 +48,7 @@ class Drawn:
 
     Attributes:
         images: uint8 (batch, height, width, 3) on the CPU.
-        finite: bool (batch,); False where latents were NaN or infinite, and the picture means nothing.
+        finite: bool (batch,); False where latents or pixels were NaN or infinite, and the picture means nothing.
     """
 
     images: Tensor
@@ -79,41 +87,75 @@ class Decoder(Protocol):
     def halves(self) -> list[torch.nn.Module]:
         """List the frozen parts that may run in half precision."""
 
+    def prepare(self, memory: MemoryPreset, compiled: bool) -> None:
+        """Arrange memory and kernels, once the parts lie on their device in their precision.
 
-LOADERS: dict[str, str] = {
-    "unclip": "fmri_lightning.generation.unclip:load_unclip",
-    "mini": "fmri_lightning.generation.unclip:load_unclip",
-}
-SPACES_OF: dict[str, str] = {
-    "unclip": "fmri_lightning.generation.unclip_folder:declared_space",
-    "mini": "fmri_lightning.generation.unclip_folder:declared_space",
-}
+        Args:
+            memory: "low" trades speed for memory.
+            compiled: Compile the repeated blocks.
+        """
 
 
-def decoder_space(config: DecoderConfig) -> EmbeddingSpace | None:
+@dataclass(frozen=True)
+class _FamilyModules:
+    """Where a family is written.
+
+    Attributes:
+        files: Module with ``declared_space``, ``model_name``, ``weights_fingerprint`` and ``weights_bytes``: what is
+            known of the weights without loading them.
+        loader: "module:function" that loads them.
+    """
+
+    files: str
+    loader: str
+
+
+_UNCLIP = _FamilyModules("fmri_lightning.generation.unclip_folder", "fmri_lightning.generation.unclip:load_unclip")
+_RETRIEVAL = _FamilyModules("fmri_lightning.generation.retrieval", "fmri_lightning.generation.retrieval:load_retrieval")
+FAMILIES = {"unclip": _UNCLIP, "mini": _UNCLIP, RETRIEVAL: _RETRIEVAL}
+
+
+def decoder_space(config: DecoderConfig, data: ReconstructionDataModule | None = None) -> EmbeddingSpace | None:
     """Read which space a decoder needs, without loading its weights.
 
     Args:
         config: The decoder.
+        data: The run's data, which family "nearest_neighbour" draws from.
 
     Returns:
         Its space, or None for family "none".
 
     Raises:
-        UsageError: Unknown family.
+        UsageError: Unknown family, or data that it needs is not named.
         BadInputError: The weights' folder or hub id cannot be found.
     """
     if config.family == "none":
         return None
-    space: EmbeddingSpace = _resolve(SPACES_OF, config)(config)
+    space: EmbeddingSpace = family_files(config).declared_space(config, data)
     return space
 
 
-def load_decoder(config: DecoderConfig) -> torch.nn.Module:
+def family_files(config: DecoderConfig) -> Any:
+    """Find the module that knows a family's weights without loading them; see :class:`_FamilyModules`.
+
+    Args:
+        config: The decoder, of any family but "none".
+
+    Returns:
+        The module.
+
+    Raises:
+        UsageError: Unknown family.
+    """
+    return importlib.import_module(_modules(config).files)
+
+
+def load_decoder(config: DecoderConfig, data: ReconstructionDataModule | None = None) -> torch.nn.Module:
     """Load the frozen decoder of a configuration.
 
     Args:
         config: The decoder.
+        data: The run's data, which family "nearest_neighbour" draws from.
 
     Returns:
         A module that satisfies :class:`Decoder`, in float32 on the CPU, in evaluation mode.
@@ -122,12 +164,12 @@ def load_decoder(config: DecoderConfig) -> torch.nn.Module:
         UsageError: Unknown family.
         BadInputError: The weights cannot be loaded.
     """
-    decoder: torch.nn.Module = _resolve(LOADERS, config)(config)
+    module, name = _modules(config).loader.split(":")
+    decoder: torch.nn.Module = getattr(importlib.import_module(module), name)(config, data)
     return decoder.eval().requires_grad_(False)
 
 
-def _resolve(table: dict[str, str], config: DecoderConfig):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    if config.family not in table:
-        raise UsageError(f"unknown decoder family {config.family!r}; known: {', '.join([*table, 'none'])}")
-    module, name = table[config.family].split(":")
-    return getattr(importlib.import_module(module), name)
+def _modules(config: DecoderConfig) -> _FamilyModules:
+    if config.family not in FAMILIES:
+        raise UsageError(f"unknown decoder family {config.family!r}; known: {', '.join([*FAMILIES, 'none'])}")
+    return FAMILIES[config.family]

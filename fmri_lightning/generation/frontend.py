@@ -6,7 +6,6 @@ of ids, a shard or a device count then cannot move a bit of any embedding.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +17,10 @@ from fmri_lightning.betas.rows import average_repeats
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.generation.controls import Condition, shuffled_partners
 from fmri_lightning.generation.inputs import Inputs
+from fmri_lightning.generation.nearest import first_by_hash, nearest, training_ids
 from fmri_lightning.generation.plan import TrialMode
 from fmri_lightning.generation.predictions import Predictions
-from fmri_lightning.metrics.cosine import cosine, cosine_matrix, mean_vector_cosine
+from fmri_lightning.metrics.cosine import cosine, mean_vector_cosine
 
 BATCH = 64
 """Rows of every batch of the front end; the last one is padded, because BLAS rounds by shape."""
@@ -66,7 +66,7 @@ def run_front_end(
     baseline, gallery = None, np.empty(0, np.int32)
     if cache is not None:
         truth = cache.rows(items.nsd_id)
-        train = training_ids(inputs)
+        train = training_ids(inputs.table)
         gallery = first_by_hash(train, gallery_limit)
         if used is not None and condition != "unconditional":
             pred_gt = cosine(used, truth).astype(np.float32)
@@ -168,7 +168,7 @@ def _adapted(inputs: Inputs, source: Vectors) -> Vectors:
 def _training_mean(inputs: Inputs) -> tuple[Vectors, Vectors]:
     """The mean true embedding of the training stimuli, in both spaces, for every item."""
     assert inputs.clip_cache is not None
-    train = training_ids(inputs)
+    train = training_ids(inputs.table)
 
     def mean_of(cache: Any) -> Vectors:
         mean = cache.rows(train).mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -197,46 +197,3 @@ def padded_forward(module: torch.nn.Module, rows: Vectors) -> Vectors:
             batch[: len(part)] = part
             outputs.append(module(torch.from_numpy(batch))[: len(part)].float().numpy())
     return np.concatenate(outputs)
-
-
-def training_ids(inputs: Inputs) -> NDArray[np.int32]:
-    """List the subject's training stimuli, ascending; empty without an index."""
-    if inputs.table is None:
-        return np.empty(0, np.int32)
-    return np.unique(inputs.table.of_split("train").nsd_id).astype(np.int32)
-
-
-def first_by_hash(ids: NDArray[np.int32], limit: int | None) -> NDArray[np.int32]:
-    """Choose ids evenly over a set and independently of its size.
-
-    Args:
-        ids: Distinct ids (n,).
-        limit: How many; None keeps all.
-
-    Returns:
-        The chosen ids, ascending.
-    """
-    if limit is None or limit >= len(ids):
-        return ids
-    ranked = sorted(ids.tolist(), key=lambda nsd_id: hashlib.blake2b(str(nsd_id).encode()).digest())
-    return np.sort(np.array(ranked[:limit], dtype=np.int32))
-
-
-def nearest(queries: Vectors, gallery: Vectors, gallery_ids: NDArray[np.int32]) -> tuple[NDArray[np.int32], Vectors]:
-    """Find each query's nearest stimulus by cosine.
-
-    Args:
-        queries: (n, dim).
-        gallery: (m, dim).
-        gallery_ids: (m,).
-
-    Returns:
-        Ids (n,) and cosines (n,) float32.
-    """
-    best, values = [], []
-    for start in range(0, len(queries), BATCH):
-        cosines = cosine_matrix(queries[start : start + BATCH], gallery)
-        winners = cosines.argmax(axis=1)
-        best.append(gallery_ids[winners])
-        values.append(cosines[np.arange(len(winners)), winners].astype(np.float32))
-    return np.concatenate(best).astype(np.int32), np.concatenate(values)

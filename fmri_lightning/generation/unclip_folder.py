@@ -62,11 +62,12 @@ def _require_unclip(folder: Path) -> None:
         raise BadInputError(f"{folder} holds a {name}, expected {' or '.join(CLASSES)}; set --model.decoder.model_id")
 
 
-def declared_space(config: DecoderConfig) -> EmbeddingSpace:
+def declared_space(config: DecoderConfig, data: object = None) -> EmbeddingSpace:
     """Read the space of an unCLIP model from its small files.
 
     Args:
         config: The decoder.
+        data: Ignored; the space is that of the weights.
 
     Returns:
         The space the U-Net's class embedding was trained on; without probe vectors for models that are not ours.
@@ -145,11 +146,12 @@ def _not_found(config: DecoderConfig, error: Exception) -> str:
     return f"decoder {model_id} {reason}{mirror}; where a network is, run: hf download {model_id}{revision}"
 
 
-def weights_fingerprint(config: DecoderConfig) -> str:
+def weights_fingerprint(config: DecoderConfig, data: object = None) -> str:
     """Identify the weights a run would use: size, first and last MiB of each file, or the hub revision.
 
     Args:
         config: The decoder.
+        data: Ignored.
 
     Returns:
         A hash for a folder, "revision" or "main" for the hub.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fmri_lightning.doctor.leaks.parts import NEXT, RunParts
 from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.errors import BadInputError
-from fmri_lightning.generation.frontend import first_by_hash, nearest
+from fmri_lightning.generation.nearest import first_by_hash, nearest
 from fmri_lightning.generation.predictions import FILE_NAME, Predictions, read_predictions
 from fmri_lightning.generation.summary import SUMMARY
 from fmri_lightning.manifest import read_json
