@@ -75,13 +75,13 @@ class SaveRunConfig(SaveConfigCallback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write it at the end where there was nothing to draw: Lightning starts no prediction without batches."""
         folder = _run_folder(trainer, pl_module)
-        drawn_or_dry = getattr(pl_module, "dry_run", False) or folder is None or (folder / "predict.yaml").is_file()
-        if stage == "predict" and not drawn_or_dry:
+        written = folder is None or (folder / "predict.yaml").is_file()
+        if stage == "predict" and not written:
             self._write(trainer, pl_module, "predict")
 
     def _write(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         folder = _run_folder(trainer, module)
-        if folder is None or not trainer.is_global_zero:
+        if folder is None or not trainer.is_global_zero or getattr(module, "dry_run", False):
             return
         with atomic_path(folder / f"{stage}.yaml") as temporary:
             self.parser.save(self.config, str(temporary), skip_none=False, overwrite=True, multifile=False)
@@ -159,8 +159,12 @@ class StageCLI(LightningCLI):
         """Add ``--output_dir`` to predict, and tell the model its subject."""
         if self._prepared == "predict":
             parser.add_argument("--output_dir", type=Path | None, default=None, help="Folder of the reconstructions.")
+            parser.add_argument(
+                "--dry_run", action="store_true", help="Print pictures, time and memory of the run, and stop."
+            )
             # A link whose target class lacks the argument is skipped, so one set serves every model.
             parser.link_arguments("output_dir", "model.init_args.output_dir")
+            parser.link_arguments("dry_run", "model.init_args.dry_run")
         parser.link_arguments("data.init_args.subject", "model.init_args.subject")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:

@@ -49,7 +49,8 @@ class FrozenHalfPrecision(Precision):
                     f"{type(part).__name__} is trained, so {self.precision} cannot hold it; "
                     "use --trainer.precision 32-true, 16-mixed or bf16-mixed"
                 )
-            part.to(dtype=self.dtype)
+            # Not the method of diffusers' models, which warns about an empty list of exceptions.
+            torch.nn.Module.to(part, dtype=self.dtype)
         return module
 
 

@@ -79,7 +79,8 @@ def choose_samples(
     """
     from PIL import Image
 
-    encoder = load_chooser(module.datamodule, table.source)
+    device = module.trainer.strategy.root_device
+    encoder = load_chooser(module.datamodule, table.source).to(device)
     assert table.source is not None
     choices = []
     for row in track(range(len(table)), "choosing samples"):
@@ -90,7 +91,7 @@ def choose_samples(
         files = [(module.run_folder / record.image).read_bytes() for record in samples]
         pixels = np.stack([np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in files])
         with torch.no_grad():
-            embedded = encoder(torch.from_numpy(pixels)).numpy()
+            embedded = encoder(torch.from_numpy(pixels).to(device)).cpu().numpy()
         near = cosine(embedded, np.broadcast_to(table.source[row], embedded.shape))
         best = int(np.argmax(near))
         with atomic_path(module.run_folder / result_path(table, row)) as temporary:

@@ -18,6 +18,9 @@ from fmri_lightning.generation.plan import Items
 from fmri_lightning.manifest import Manifest, read_manifest, require_input
 from fmri_lightning.records import EmbeddingSpace, TrialTable, require_same_space
 
+UNIT_TOLERANCE = 1e-3
+"""How far from 1 the length of a normalised vector may be after it was stored in half precision."""
+
 
 @dataclass
 class Inputs:
@@ -169,12 +172,24 @@ def _take_given(inputs: Inputs, data: ReconstructionDataModule, decoder_space: E
     assert given is not None
     if data.trial_mode != "average":
         raise UsageError("--data.embeddings holds one vector a picture; it goes with --data.trial_mode average")
+    _require_declared_scale(given, f"embeddings {data.embeddings}")
     inputs.given = given
     inputs.hashes["embeddings"] = given.content_hash
     to_adapter = inputs.adapter is not None and given.space.dim == inputs.adapter.source_space.dim
     inputs.given_is_target = not to_adapter and decoder_space is not None and given.space.dim == decoder_space.dim
     if not inputs.given_is_target:
         inputs.source_space = given.space
+
+
+def _require_declared_scale(given: EmbeddingCache, what: str) -> None:
+    """Refuse vectors of unit length that are said to be raw, and the other way round."""
+    norms = np.linalg.norm(given.embeddings[:1000].astype(np.float64), axis=1)
+    of_unit_length = bool(np.all(np.abs(norms - 1) < UNIT_TOLERANCE))
+    if of_unit_length != (given.space.scale == "unit"):
+        raise BadInputError(
+            f"{what} say they are {given.space.scale}, their median length is {np.median(norms):.3g}; "
+            "write raw projections, or declare their scale"
+        )
 
 
 def _check_spaces(

@@ -8,27 +8,30 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule
+from numpy.typing import NDArray
 
-from fmri_lightning.errors import ResourceError, UsageError
+from fmri_lightning.errors import UsageError
+from fmri_lightning.generation.bill import bill, measure_rate, priced
 from fmri_lightning.generation.choose import load_chooser
 from fmri_lightning.generation.controls import Condition
 from fmri_lightning.generation.data import ReconstructionDataModule
-from fmri_lightning.generation.decoder import DecoderConfig, Drawn, decoder_space, load_decoder
+from fmri_lightning.generation.decoder import RETRIEVAL, DecoderConfig, MemoryPreset, decoder_space, load_decoder
+from fmri_lightning.generation.drawing import BatchDrawer
 from fmri_lightning.generation.fingerprint import claim_folder
 from fmri_lightning.generation.frontend import run_front_end
 from fmri_lightning.generation.inputs import Inputs, open_inputs
 from fmri_lightning.generation.interruption import Interruption
 from fmri_lightning.generation.plan import TrialMode
 from fmri_lightning.generation.predictions import FILE_NAME, Predictions, read_predictions, write_predictions
-from fmri_lightning.generation.run_folder import bill, default_folder, fingerprint_fields, lock_folder, picture_path
+from fmri_lightning.generation.run_folder import clear_leftovers, default_folder, fingerprint_fields, lock_folder
 from fmri_lightning.generation.sampler import NoiseMode, SamplingOptions
-from fmri_lightning.generation.shards import PictureRecord, finished_units
+from fmri_lightning.generation.shards import finished_units
 from fmri_lightning.generation.summary import RunInfo, finish_run
 from fmri_lightning.generation.writer import DrawnUnit, ImageWriter
-from fmri_lightning.manifest import run_lock
-from fmri_lightning.seeding import sample_seed
+from fmri_lightning.locks import run_lock
 
 DEFAULT_DECODER = DecoderConfig()
 DEFAULT_SEED = 42
@@ -52,11 +55,14 @@ class ReconstructionModule(LightningModule):
         scheduler: dpm++2m, unipc, ddim or euler.
         guidance_interval: Part of the steps, as fractions, in which guidance acts.
         batch_size: Fixed batch shape; the last batch is padded. Another shape may round a pixel differently.
+        memory: default, or low: attention head by head and one picture decoded at a time, slower in less memory.
+        compile: Compile the U-Net's transformer blocks; pays off in long runs on CUDA, and may round a pixel
+            differently.
         cpu_threads: Torch threads of every rank; 1 gives the same bytes for one and several processes.
         output_dir: Run folder; by default outputs/recon/{subject}/{encoder}_diffusion. A control goes to its
             controls/{condition}/.
         seed: Seed of the run; null takes --seed_everything, or 42.
-        dry_run: Print what the run would draw and cost, and stop.
+        dry_run: Print what the run would draw and cost, by the rate of a first batch, and stop.
     """
 
     def __init__(
@@ -74,6 +80,8 @@ class ReconstructionModule(LightningModule):
         scheduler: str = "dpm++2m",
         guidance_interval: tuple[float, float] = (0.0, 1.0),
         batch_size: int = 8,
+        memory: MemoryPreset = "default",
+        compile: bool = False,
         cpu_threads: int = 1,
         output_dir: Path | None = None,
         seed: int | None = None,
@@ -87,6 +95,8 @@ class ReconstructionModule(LightningModule):
         self.options: SamplingOptions
         self.n_samples = n_samples
         self.batch_size = batch_size
+        self.memory: MemoryPreset = memory
+        self.compiled = compile
         self.cpu_threads = cpu_threads
         self.output_dir = output_dir
         self.run_seed = int(os.environ.get("PL_GLOBAL_SEED", DEFAULT_SEED)) if seed is None else seed
@@ -95,9 +105,10 @@ class ReconstructionModule(LightningModule):
         self.run_folder = Path()
         self.predictions: Predictions
         self.trial_mode: TrialMode = "average"
-        self._shape = batch_size
+        self.drawer: BatchDrawer | None = None
         self._held = contextlib.ExitStack()
         self._info: RunInfo | None = None
+        self._n_left = 0
 
     @property
     def datamodule(self) -> ReconstructionDataModule:
@@ -113,7 +124,7 @@ class ReconstructionModule(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """Add the writer and the clean end by a signal: without them a run is worth nothing."""
-        return [ImageWriter(), Interruption()]
+        return [Interruption()] if self.dry_run else [ImageWriter(), Interruption()]
 
     def setup(self, stage: str) -> None:
         """Check every input, claim the run folder, run the front end, and find what is left to draw.
@@ -131,6 +142,11 @@ class ReconstructionModule(LightningModule):
         for name in ("batch_size", "cpu_threads", "n_samples"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--model.{name} is at least 1, not {getattr(self, name)}")
+        if self.decoder_config.family == RETRIEVAL and (self.n_samples > 1 or self.condition == "unconditional"):
+            raise UsageError(
+                "family nearest_neighbour finds one picture by an embedding; --model.n_samples is 1 and "
+                "--model.condition is not unconditional"
+            )
         # Not in the constructor, whose errors would reach the user in jsonargparse's words.
         self.options = SamplingOptions(*self._sampling)
         data = self.datamodule
@@ -139,29 +155,45 @@ class ReconstructionModule(LightningModule):
         threads = torch.get_num_threads()
         torch.set_num_threads(self.cpu_threads)
         self._held.callback(torch.set_num_threads, threads)
-        space = decoder_space(self.decoder_config)
+        space = decoder_space(self.decoder_config, data)
         inputs = open_inputs(data, self.encoder_ckpt, self.adapter_ckpt, self.calibration, self.condition, space)
         self.trial_mode = data.trial_mode
         self.run_folder = default_folder(self, inputs)
         units = data.units(self.n_samples)
-        keys = [(int(data.items.trial_id[data.chosen[row]]), int(sample)) for row, sample in units]
-        done = finished_units(self.run_folder, set(keys))
-        left = [key not in done for key in keys]
-        if self.dry_run:
-            if self.trainer.is_global_zero:
-                print(bill(self, sum(left), len(done)))
-            return
-        self._claim(inputs)
+        done = self._finished(units)
+        left = np.array([key not in done for key in self._keys(units)], dtype=bool)
         if self.decoder_config.family != "none":
             data.remaining = units[left]
+        if self.dry_run:
+            if self.trainer.is_global_zero:
+                print(bill(self, len(data.remaining), len(done)))
+            self._n_left = len(data.remaining)
+            # One unit, so that one device times a batch; retrieval has no batch worth timing.
+            data.remaining = data.remaining[: self.decoder_config.family != RETRIEVAL]
+            return
+        self._claim(inputs)
         if self.trainer.is_global_zero:
             self._run_front_end(inputs, resumed=bool(done))
+
+    def _keys(self, units: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """Name units by trial_id and sample."""
+        data = self.datamodule
+        return [(int(data.items.trial_id[data.chosen[row]]), int(sample)) for row, sample in units]
+
+    def _finished(self, units: NDArray[np.int64]) -> set[tuple[int, int]]:
+        """Find what is drawn already: read and hashed by the first rank alone, the same set in every rank."""
+        first = self.trainer.is_global_zero
+        done = set(finished_units(self.run_folder, set(self._keys(units)))) if first else set()
+        found: set[tuple[int, int]] = self.trainer.strategy.broadcast(done)
+        return found
 
     def _claim(self, inputs: Inputs) -> None:
         first = self.trainer.is_global_zero
         fields = fingerprint_fields(self)
         if first:
             self._held.enter_context(run_lock(lock_folder(self.run_folder, self.datamodule.shard)))
+            if self.datamodule.shard == (1, 1):
+                clear_leftovers(self.run_folder)
         claim_folder(self.run_folder, fields, inputs.hashes, first)
 
     def _run_front_end(self, inputs: Inputs, resumed: bool) -> None:
@@ -173,9 +205,9 @@ class ReconstructionModule(LightningModule):
         write_predictions(self.run_folder / FILE_NAME, found.predictions, self._info.about_predictions())
 
     def configure_model(self) -> None:
-        """Load the decoder's U-Net and autoencoder as submodules, where there is something to draw."""
+        """Load the decoder as a submodule, where there is something to draw."""
         if self.decoder is None and len(self.datamodule.remaining):
-            self.decoder = load_decoder(self.decoder_config)
+            self.decoder = load_decoder(self.decoder_config, self.datamodule)
 
     def frozen_half_modules(self) -> list[torch.nn.Module]:
         """Parts that half precision may cast; see :class:`~fmri_lightning.precision.FrozenHalfPrecision`."""
@@ -183,8 +215,21 @@ class ReconstructionModule(LightningModule):
         return halves
 
     def on_predict_start(self) -> None:
-        """Read the table that the first rank wrote: every rank draws from the same bytes."""
+        """Arrange the decoder on its device, and read the table that the first rank wrote: the same bytes in all."""
+        if self.decoder is not None:
+            self.decoder.prepare(self.memory, self.compiled)
+        if self.dry_run:
+            return
         self.predictions, _ = read_predictions(self.run_folder / FILE_NAME)
+        self.drawer = BatchDrawer(
+            self.decoder,
+            self.predictions,
+            self.options,
+            self.run_seed,
+            self.n_samples,
+            self.batch_size,
+            unconditional=self.condition == "unconditional",
+        )
 
     def predict_step(self, batch: Any, batch_idx: int) -> list[DrawnUnit]:
         """Draw one batch.
@@ -194,48 +239,17 @@ class ReconstructionModule(LightningModule):
             batch_idx: Ignored; pictures are known by trial and sample.
 
         Returns:
-            The pictures with the lines that describe them.
+            The pictures with the lines that describe them; in a dry run none, but the time they take is printed.
         """
-        units = [(int(row), int(sample)) for row, sample in batch[0].tolist()]
-        drawn: list[DrawnUnit] = []
-        while len(drawn) < len(units):
-            part = units[len(drawn) : len(drawn) + self._shape]
-            try:
-                drawn += self._draw(part)
-            except torch.cuda.OutOfMemoryError as error:
-                if self._shape == 1:
-                    raise ResourceError("out of memory at batch size 1; use a smaller resolution or decoder") from error
-                self._shape //= 2
-                torch.cuda.empty_cache()
-        return drawn
-
-    def _draw(self, units: list[tuple[int, int]]) -> list[DrawnUnit]:
-        table, shape = self.predictions, self._shape
-        seeds = [sample_seed(self.run_seed, int(table.trial_id[row]), sample) for row, sample in units]
-        assert table.target is not None
-        embeddings = torch.from_numpy(table.target[[row for row, _ in units]])
-        # The last unit is repeated up to the fixed shape: kernels round by shape, never by content.
-        missing = shape - len(units)
-        padded = torch.cat([embeddings, embeddings[-1:].expand(missing, -1)])
-        drawn: Drawn = self.decoder.draw(
-            padded, seeds + seeds[-1:] * missing, self.options, unconditional=self.condition == "unconditional"
-        )
-        result = []
-        for place, (row, sample) in enumerate(units):
-            record = PictureRecord(
-                trial_id=int(table.trial_id[row]),
-                nsd_id=int(table.nsd_id[row]),
-                sample=sample,
-                seed=seeds[place],
-                image=picture_path(table, row, sample, self.n_samples),
-                sha256="",
-                batch_shape=shape,
-            )
-            result.append(DrawnUnit(record, drawn.images[place].numpy(), bool(drawn.finite[place])))
-        return result
+        if self.dry_run:
+            rate = measure_rate(self.decoder, self.options, self.batch_size)
+            print(priced(rate, self._n_left, self.batch_size, self.trainer.world_size))
+            return []
+        assert self.drawer is not None
+        return self.drawer.draw([(int(row), int(sample)) for row, sample in batch[0].tolist()])
 
     def teardown(self, stage: str) -> None:
-        """When all ranks are through, let the first one put their lines together.
+        """Let the first rank put all lines together; :class:`Interruption` has waited for the others.
 
         Args:
             stage: Lightning's stage.
@@ -244,10 +258,9 @@ class ReconstructionModule(LightningModule):
             StageError: Pictures are missing; the message names them.
         """
         try:
-            if stage == "predict" and not self.dry_run:
-                self.trainer.strategy.barrier("all pictures written")
-                if self.trainer.is_global_zero and self._info is not None:
-                    finish_run(self, self._info)
+            # Known in the first rank alone, and not in a dry run.
+            if stage == "predict" and self._info is not None:
+                finish_run(self, self._info)
         finally:
             self.release()
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmri_lightning.errors import UsageError
+from fmri_lightning.generation.decoder import family_files
 from fmri_lightning.generation.inputs import Inputs
 from fmri_lightning.generation.predictions import Predictions
-from fmri_lightning.generation.unclip_folder import model_name, weights_bytes, weights_fingerprint
 
 if TYPE_CHECKING:
     from fmri_lightning.generation.module import ReconstructionModule
@@ -58,6 +58,17 @@ def lock_folder(folder: Path, shard: tuple[int, int]) -> Path:
     return folder if shard == (1, 1) else folder / "shards" / f"part{shard[0]:04d}of{shard[1]:04d}"
 
 
+def clear_leftovers(folder: Path) -> None:
+    """Remove temporary files of killed processes; only for a job that holds the whole folder.
+
+    Args:
+        folder: The run folder.
+    """
+    for inside in (folder, folder / "images", folder / "samples"):
+        for path in inside.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
+
+
 def file_stem(table: Predictions, row: int) -> str:
     """Name an item in file names: nsd{ID}, or nsd{ID}_trial{T} for a single trial."""
     stem = f"nsd{int(table.nsd_id[row])}"
@@ -95,7 +106,7 @@ def fingerprint_fields(module: ReconstructionModule) -> dict[str, Any]:
         Plain types by name. Device count, limit, ids, shards and batch size are not among them.
     """
     data, options, config = module.datamodule, module.options, module.decoder_config
-    draws = config.family != "none"
+    files = None if config.family == "none" else family_files(config)
     return {
         "subject": data.subject,
         "condition": module.condition,
@@ -105,40 +116,17 @@ def fingerprint_fields(module: ReconstructionModule) -> dict[str, Any]:
         "seed": module.run_seed,
         "n_samples": module.n_samples,
         "decoder.family": config.family,
-        "decoder.model_id": model_name(config) if draws else None,
-        "decoder.weights": weights_fingerprint(config) if draws else None,
+        "decoder.model_id": None if files is None else files.model_name(config),
+        "decoder.weights": None if files is None else files.weights_fingerprint(config, data),
         "decoder.resolution": config.resolution,
         "guidance_scale": options.guidance_scale,
         "num_inference_steps": options.num_inference_steps,
         "noise_level": options.noise_level,
         # Only where it differs from what runs of earlier versions did: they go on in their folders.
         **({} if options.noise_mode == "add" else {"noise_mode": options.noise_mode}),
+        **({} if module.memory == "default" else {"memory": module.memory}),
+        **({"compile": True} if module.compiled else {}),
         "scheduler": options.scheduler,
         "guidance_interval": list(options.guidance_interval),
         "precision": str(module.trainer.precision_plugin.precision),
     }
-
-
-def bill(module: ReconstructionModule, n_left: int, n_done: int) -> str:
-    """Write what a run would draw and cost.
-
-    Args:
-        module: The run.
-        n_left: Pictures still to draw.
-        n_done: Pictures in the folder already.
-
-    Returns:
-        A few lines.
-    """
-    config, options = module.decoder_config, module.options
-    if config.family == "none":
-        return f"{module.run_folder}\ndry run: predictions.parquet only, no pictures"
-    evaluations = n_left * options.evaluations()
-    stored = weights_bytes(config)
-    memory = "unknown before the download" if stored is None else f"{stored / 2**20:.0f} MiB as stored"
-    return (
-        f"{module.run_folder}\n"
-        f"dry run: {n_left} pictures to draw ({n_done} done), {options.evaluations()} U-Net evaluations each, "
-        f"{evaluations} in all, in batches of {module.batch_size} on {module.trainer.world_size} devices; "
-        f"weights of {model_name(config)}: {memory}"
-    )

@@ -191,10 +191,22 @@ def decode_latents(vae: nn.Module, latents: Tensor) -> Tensor:
         latents: (batch, channels, height, width) float32.
 
     Returns:
-        uint8 (batch, height, width, 3) on the latents' device.
+        float32 (batch, 3, height, width), nominally -1..1; not finite where half precision overflowed.
     """
     config: Any = vae.config
     dtype = next(vae.parameters()).dtype
-    pixels = vae.decode((latents / config.scaling_factor).to(dtype), return_dict=False)[0].float()  # type: ignore[operator]
-    unit: Tensor = (pixels / 2 + 0.5).clamp(0, 1)
+    pixels: Tensor = vae.decode((latents / config.scaling_factor).to(dtype), return_dict=False)[0]  # type: ignore[operator]
+    return pixels.float()
+
+
+def to_uint8(pixels: Tensor) -> Tensor:
+    """Round pixels as the stock pipelines do.
+
+    Args:
+        pixels: float32 (batch, 3, height, width), -1..1.
+
+    Returns:
+        uint8 (batch, height, width, 3) on the same device.
+    """
+    unit = (pixels / 2 + 0.5).clamp(0, 1)
     return (unit.permute(0, 2, 3, 1) * 255).round().to(torch.uint8)

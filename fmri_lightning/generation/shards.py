@@ -23,6 +23,7 @@ class PictureRecord:
         sha256: Of the PNG file; "" for a failure.
         batch_shape: Padded batch it was drawn in; another shape may round differently.
         reason: Why there is no picture, or "".
+        retried_in: "float32" where half precision gave no finite picture and this one was drawn again, else "".
     """
 
     trial_id: int
@@ -33,6 +34,7 @@ class PictureRecord:
     sha256: str
     batch_shape: int
     reason: str = ""
+    retried_in: str = ""
 
     @property
     def unit(self) -> tuple[int, int]:

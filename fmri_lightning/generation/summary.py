@@ -13,12 +13,12 @@ import numpy as np
 
 from fmri_lightning.errors import StageError
 from fmri_lightning.generation.choose import choose_samples
+from fmri_lightning.generation.decoder import family_files
 from fmri_lightning.generation.frontend import FrontEnd
 from fmri_lightning.generation.inputs import Inputs
 from fmri_lightning.generation.predictions import Predictions
 from fmri_lightning.generation.run_folder import encoder_name, result_path
 from fmri_lightning.generation.shards import PictureRecord, failures, finished_units
-from fmri_lightning.generation.unclip_folder import model_name
 from fmri_lightning.manifest import read_json, versions, write_json
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class RunInfo:
         """Note what is known when the front end is through."""
         data = module.datamodule
         recorded = {} if data.index_manifest is None else data.index_manifest.config
-        root = data.root if data.root is not None else recorded.get("root")
+        root = data.recorded_root()
         simulated = bool(recorded.get("simulated")) or (root is not None and (Path(root) / "SIMULATED.json").is_file())
         spaces = {"source": inputs.source_space, "target": inputs.target_space}
         return cls(
@@ -115,7 +115,7 @@ def finish_run(module: ReconstructionModule, info: RunInfo) -> None:
         raise StageError(
             f"{len(missing)} of {n_asked} pictures are missing in {folder} (trial_id, sample: "
             f"{', '.join(map(str, missing[:5]))}{', …' if len(missing) > 5 else ''}; {'; '.join(sorted(reasons))}); "
-            "run the same command again, with another --trainer.precision if latents were not finite"
+            "run the same command again; if they fail again, in float32 too, the decoder's weights are to blame"
         )
 
 
@@ -135,7 +135,7 @@ def _summary(
         "subject": data.subject,
         "encoder": info.encoder,
         "checkpoint": module.encoder_ckpt,
-        "diffusion_model": model_name(module.decoder_config),
+        "diffusion_model": family_files(module.decoder_config).model_name(module.decoder_config),
         "guidance_scale": options.guidance_scale,
         "num_inference_steps": options.num_inference_steps,
         "n_generated": len(rows),
@@ -169,6 +169,8 @@ def _summary(
                 "family": module.decoder_config.family,
                 "revision": module.decoder_config.revision,
                 "resolution": module.decoder_config.resolution,
+                "memory": module.memory,
+                "compile": module.compiled,
             },
             "precision": str(module.trainer.precision_plugin.precision),
             "inputs": info.hashes,
@@ -212,6 +214,8 @@ def _append_run(module: ReconstructionModule, info: RunInfo) -> None:
         "device": str(trainer.strategy.root_device),
         "cpu_threads": module.cpu_threads,
         "batch_shape": module.batch_size,
+        # Smaller than asked for where memory ran out; of the first rank.
+        "batch_shape_at_end": module.batch_size if module.drawer is None else module.drawer.shape,
         "pictures_to_draw": len(module.datamodule.remaining),
         "resumed": info.resumed,
         "shard": list(module.datamodule.shard),

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fmri_lightning.errors import BadInputError
-from fmri_lightning.generation.decoder import DecoderConfig, Drawn
+from fmri_lightning.errors import BadInputError, UsageError
+from fmri_lightning.generation.decoder import DecoderConfig, Drawn, MemoryPreset
 from fmri_lightning.generation.sampler import (
     SamplingOptions,
     decode_latents,
@@ -17,6 +17,7 @@ from fmri_lightning.generation.sampler import (
     draw_noise,
     make_scheduler,
     noised_condition,
+    to_uint8,
 )
 from fmri_lightning.generation.unclip_folder import declared_space, fetch_folder, local_folder
 from fmri_lightning.records import EmbeddingSpace
@@ -73,6 +74,29 @@ class UnclipDecoder(nn.Module):
         """List the frozen parts that may run in half precision."""
         return [self.unet, self.vae]
 
+    def prepare(self, memory: MemoryPreset, compiled: bool) -> None:
+        """Arrange memory and kernels; see :class:`~fmri_lightning.generation.decoder.Decoder`.
+
+        Args:
+            memory: "low" computes attention head by head and decodes one picture at a time.
+            compiled: Compile the transformer blocks of the U-Net, each kind once.
+
+        Raises:
+            UsageError: The U-Net has no transformer blocks to compile.
+        """
+        if next(self.unet.parameters()).device.type == "cuda":
+            # Convolutions of half precision run on tensor cores in this layout only.
+            self.unet.to(memory_format=torch.channels_last)
+            self.vae.to(memory_format=torch.channels_last)
+        if memory == "low":
+            self.unet.set_attention_slice("max")
+            self.vae.enable_slicing()
+        if compiled:
+            try:
+                self.unet.compile_repeated_blocks(fullgraph=True)
+            except ValueError as error:
+                raise UsageError("this U-Net has no transformer blocks; leave --model.compile out") from error
+
     def draw(
         self, embeddings: Tensor, seeds: list[int], options: SamplingOptions, unconditional: bool = False
     ) -> Drawn:
@@ -85,7 +109,29 @@ class UnclipDecoder(nn.Module):
             unconditional: Condition on the zero vector instead.
 
         Returns:
-            The pictures; a picture with latents that are not finite is black and marked.
+            The pictures; one with latents or pixels that are not finite is black and marked.
+
+        Raises:
+            BadInputError: Embeddings are not (batch, dim) of this decoder, or seeds are of another number.
+        """
+        pixels = self.pixels(embeddings, seeds, options, unconditional)
+        finite = torch.isfinite(pixels).flatten(1).all(dim=1)
+        return Drawn(to_uint8(pixels.where(finite[:, None, None, None], -1.0)).cpu(), finite.cpu())
+
+    def pixels(
+        self, embeddings: Tensor, seeds: list[int], options: SamplingOptions, unconditional: bool = False
+    ) -> Tensor:
+        """Draw pictures before they are rounded; arguments and errors as of :meth:`draw`.
+
+        Args:
+            embeddings: Raw embeddings (batch, dim) float32 on any device.
+            seeds: One seed a picture.
+            options: Steps, guidance, scheduler.
+            unconditional: Condition on the zero vector instead.
+
+        Returns:
+            float32 (batch, 3, height, width), nominally -1..1, on the U-Net's device; a picture whose latents are not
+            finite is NaN throughout.
 
         Raises:
             BadInputError: Embeddings are not (batch, dim) of this decoder, or seeds are of another number.
@@ -112,10 +158,9 @@ class UnclipDecoder(nn.Module):
             condition = torch.zeros_like(condition)
         scheduler = make_scheduler(options.scheduler, self._scheduler_config)
         latents = denoise(self.unet, scheduler, latents.to(device), condition, self.text, generators, options)
-        finite = torch.isfinite(latents).flatten(1).all(dim=1)
-        images = decode_latents(self.vae, latents.where(finite[:, None, None, None], 0.0))
-        images = images * finite[:, None, None, None].to(torch.uint8)
-        return Drawn(images.cpu(), finite.cpu())
+        finite = torch.isfinite(latents).flatten(1).all(dim=1)[:, None, None, None]
+        # Zeros in place of what is not finite: a NaN would not stay in its own picture in every kernel.
+        return decode_latents(self.vae, latents.where(finite, 0.0)).where(finite, torch.nan)
 
     def generate(self, embeddings: Tensor, seeds: list[int], options: SamplingOptions) -> Tensor:
         """Draw pictures as uint8 (batch, height, width, 3)."""
@@ -137,11 +182,12 @@ def _empty_prompt(pipeline: Any) -> Tensor | None:
     return states.float()
 
 
-def load_unclip(config: DecoderConfig) -> UnclipDecoder:
+def load_unclip(config: DecoderConfig, data: object = None) -> UnclipDecoder:
     """Load an unCLIP model from a folder or the hub: safetensors only, no code from the repository.
 
     Args:
         config: The decoder.
+        data: Ignored; pictures come from embeddings alone.
 
     Returns:
         The decoder in float32 on the CPU.

@@ -39,7 +39,7 @@ class DrawnUnit:
     Attributes:
         record: Its line, without hash.
         pixels: uint8 (height, width, 3).
-        finite: False where the latents were not.
+        finite: False where latents or pixels were not.
     """
 
     record: PictureRecord
@@ -146,13 +146,13 @@ def failure_of(pixels: NDArray[np.uint8], finite: bool) -> str:
 
     Args:
         pixels: uint8 (height, width, 3).
-        finite: Whether its latents were finite.
+        finite: Whether latents and pixels were finite.
 
     Returns:
         The reason, or "".
     """
     if not finite:
-        return "latents are not finite"
+        return "latents or pixels are not finite"
     # Over the picture, colour by colour: one flat colour is as blank as grey.
     std = float(pixels.astype(np.float64).std(axis=(0, 1)).max()) / 255
     return f"blank picture (standard deviation {std:.4f})" if std < BLANK_STD else ""

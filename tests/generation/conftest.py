@@ -74,3 +74,16 @@ def pictures(folder: Path) -> dict[str, bytes]:
 
 def summary(folder: Path) -> dict:
     return json.loads((folder / "decode_summary.json").read_text())
+
+
+def arguments(brain, generator, out, *more) -> list[str]:
+    """The command line of a small run."""
+    data = [word for key, value in brain.data.items() for word in (f"--data.{key}", str(value))]
+    model = [word for key, value in brain.model.items() for word in (f"--model.{key}", str(value))]
+    return [
+        "predict", "--config", "configs/predict.yaml", "--config", "configs/decoder/mini.yaml", *data, *model,
+        "--model.decoder.model_id", str(generator), "--model.num_inference_steps", "2",
+        "--model.guidance_scale", "3.0", "--model.batch_size", "3", "--trainer.accelerator", "cpu",
+        "--model.noise_level", "0", "--model.noise_mode", "add", "--model.scheduler", "dpm++2m",
+        "--output_dir", str(out), *more,
+    ]  # fmt: skip

@@ -11,7 +11,7 @@ from PIL import Image
 from fmri_lightning.errors import BadInputError, ResourceError, StageError
 from fmri_lightning.generation.decoder import DecoderConfig
 from fmri_lightning.generation.predictions import read_predictions
-from fmri_lightning.manifest import run_lock
+from fmri_lightning.locks import run_lock
 from tests.generation.conftest import pictures, summary
 from tests.generation.tiny import N_TEST, TARGET, space, write_brain, write_generator, write_tower
 
@@ -180,10 +180,12 @@ def test_every_batch_has_the_same_shape(tmp_path, predict, monkeypatch):
 
 def test_out_of_memory_halves_the_batch_and_says_so(tmp_path, predict, monkeypatch, whole):
     shapes = record_shapes(monkeypatch, fits=lambda n: n < 3)
-    predict(tmp_path)
-    assert shapes == [3] + [1] * N_TEST
+    predict(tmp_path, batch_size=5)
+    assert shapes == [5, 2, 2, 2, 2], "five at a time, the last of them padded to two, then the other two"
     lines = (tmp_path / "shards" / "rank0000.jsonl").read_text().splitlines()
-    assert {json.loads(line)["batch_shape"] for line in lines} == {1}
+    assert {json.loads(line)["batch_shape"] for line in lines} == {2}
+    (told,) = json.loads((tmp_path / "run.json").read_text())["runs"]
+    assert (told["batch_shape"], told["batch_shape_at_end"]) == (5, 2)
     for name, data in pictures(tmp_path).items():
         with Image.open(io.BytesIO(data)) as here, Image.open(whole / name) as there:
             assert np.abs(np.asarray(here, int) - np.asarray(there, int)).max() <= 2
@@ -208,6 +210,8 @@ def test_a_finished_run_draws_nothing_again(tmp_path, predict, whole):
         ({"seed": 1}, "seed"),
         ({"scheduler": "ddim"}, "scheduler"),
         ({"noise_mode": "label_only"}, "noise_mode"),
+        ({"memory": "low"}, "memory"),
+        ({"compile": True}, "compile"),
         ({"data_trial_mode": "single"}, "trial_mode"),
         ({"adapter_ckpt": None, "decoder": DecoderConfig("none")}, "adapter"),
     ],
@@ -312,14 +316,6 @@ def test_given_embeddings_replace_the_brain(tmp_path, predict, brain, whole):
 def test_hyperparameters_in_a_checkpoint_decide_nothing(whole):
     found = summary(whole)
     assert (found["guidance_scale"], found["num_inference_steps"], found["n_samples"]) == (3.0, 2, 1)
-
-
-def test_dry_run_writes_nothing(tmp_path, predict, capsys):
-    predict(tmp_path / "run", dry_run=True)
-    assert f"{N_TEST} pictures to draw" in (text := capsys.readouterr().out)
-    assert f"{N_TEST * 4} in all" in text
-    assert not (tmp_path / "run").exists()
-    assert predict.module.decoder is None
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "16-true"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from fmri_lightning.embeddings.cache import write_cache
 from fmri_lightning.encoder.stored import describe_state
 from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.generation.decoder import DecoderConfig
@@ -44,6 +45,18 @@ class TestRefused:
 
     def test_target_cache_in_place_of_the_clip_cache(self, predict, tmp_path, brain):
         self.refused(predict, tmp_path, BadInputError, "clip cache", data_clip_cache=brain.data["target_cache"])
+
+    @pytest.mark.parametrize(("factor", "scale"), [(None, "raw"), (7.0, "unit")])
+    def test_embeddings_of_another_length_than_they_say(self, predict, tmp_path, brain, factor, scale):
+        ids = np.unique(brain.table.of_split("test").nsd_id)
+        vectors = np.random.default_rng(0).normal(size=(len(ids), N_TARGET)).astype(np.float32)
+        vectors *= factor or 1 / np.linalg.norm(vectors, axis=1, keepdims=True)
+        theirs = tmp_path / "theirs.parquet"
+        write_cache(theirs, ids, vectors, space("tiny-target", N_TARGET, 2, scale=scale))
+        self.refused(
+            predict, tmp_path, BadInputError, f"say they are {scale}, their median length is",
+            data_embeddings=str(theirs), encoder_ckpt=None, adapter_ckpt=None,
+        )  # fmt: skip
 
     def test_unknown_subject(self, predict, tmp_path):
         self.refused(predict, tmp_path, BadInputError, "subj09", data_subject="subj09")

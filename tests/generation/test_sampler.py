@@ -1,3 +1,4 @@
+import shutil
 import warnings
 
 import pytest
@@ -8,6 +9,7 @@ from fmri_lightning.generation.sampler import SCHEDULERS, SamplingOptions, make_
 from fmri_lightning.generation.unclip import UnclipDecoder
 from fmri_lightning.seeding import torch_generator
 from tests.generation.tiny import N_TARGET, TARGET, generator_parts
+from tests.generation.tiny_text import cross_attention_parts
 
 SEEDS = [7, 8, 9]
 
@@ -28,36 +30,54 @@ def embeddings(n=3, seed=0):
     return torch.randn(n, N_TARGET, generator=torch_generator(seed)) * 3
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-@pytest.mark.parametrize(("guidance", "noise_level"), [(4.0, 0), (1.0, 250)])
-def test_bit_identical_to_the_pipeline(decoder, scheduler, guidance, noise_level):
+@pytest.fixture(scope="module")
+def with_text(tmp_path_factory):
+    """Makes the parts of a model with cross-attention, as Stable Diffusion 2.1 is."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    return lambda: cross_attention_parts(folder)
+
+
+@pytest.fixture(scope="module")
+def text_decoder(with_text):
+    from diffusers import StableUnCLIPImg2ImgPipeline
+
+    return UnclipDecoder(StableUnCLIPImg2ImgPipeline(**with_text()), TARGET)
+
+
+def reference_pictures(parts, e, **options):
+    """What the stock pipeline draws, rounded."""
     from diffusers import StableUnCLIPImg2ImgPipeline
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    parts = generator_parts()
-    parts["scheduler"] = make_scheduler(scheduler, parts["scheduler"].config)
     tiny_tower = CLIPVisionConfig(
         hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=8, patch_size=8
     )
     parts["image_encoder"] = CLIPVisionModelWithProjection(tiny_tower)  # the pipeline reads its dtype
     pipeline = StableUnCLIPImg2ImgPipeline(**parts)
     pipeline.set_progress_bar_config(disable=True)
-    e = embeddings()
-    nothing = torch.zeros(len(e), 1, 1)
-    reference = pipeline(
-        image_embeds=e,
-        prompt_embeds=nothing,
-        negative_prompt_embeds=nothing,
-        generator=[torch_generator(seed) for seed in SEEDS],
-        num_inference_steps=3,
-        guidance_scale=guidance,
-        noise_level=noise_level,
-        output_type="np",
-    ).images
-    ours = draw(decoder, e, SEEDS, scheduler=scheduler, guidance_scale=guidance, noise_level=noise_level)
-    expected = torch.from_numpy((reference * 255).round()).to(torch.uint8)
-    assert torch.equal(ours, expected)
-    assert ours.float().std() > 5, "a flat picture would agree with anything"
+    if parts["text_encoder"] is None:
+        nothing = torch.zeros(len(e), 1, 1)
+        text = {"prompt_embeds": nothing, "negative_prompt_embeds": nothing}
+    else:
+        text = {"prompt": [""] * len(e)}
+    drawn = pipeline(
+        image_embeds=e, generator=[torch_generator(seed) for seed in SEEDS], num_inference_steps=3, output_type="np",
+        **text, **options,
+    ).images  # fmt: skip
+    return torch.from_numpy((drawn * 255).round()).to(torch.uint8)
+
+
+@pytest.mark.parametrize("kind", ["plain", "text"])
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize(("guidance", "noise_level"), [(4.0, 0), (1.0, 250)])
+def test_bit_identical_to_the_pipeline(decoder, text_decoder, with_text, scheduler, guidance, noise_level, kind):
+    parts, ours = (generator_parts(), decoder) if kind == "plain" else (with_text(), text_decoder)
+    parts["scheduler"] = make_scheduler(scheduler, parts["scheduler"].config)
+    options = {"guidance_scale": guidance, "noise_level": noise_level}
+    expected = reference_pictures(parts, embeddings(), **options)
+    found = draw(ours, embeddings(), SEEDS, scheduler=scheduler, **options)
+    assert torch.equal(found, expected)
+    assert found.float().std() > 5, "a flat picture would agree with anything"
 
 
 def test_another_embedding_or_seed_is_another_picture(decoder):
@@ -86,11 +106,51 @@ def test_order_and_companions_do_not_matter_at_one_batch_shape(decoder):
     assert torch.equal(padded[0], first[0])
 
 
-def test_batch_agrees_with_singles(decoder):
-    e = embeddings()
-    together = draw(decoder, e, SEEDS).int()
-    alone = torch.cat([draw(decoder, e[i : i + 1], [SEEDS[i]]) for i in range(3)]).int()
-    assert (together - alone).abs().max() <= 2
+@pytest.mark.parametrize("kind", ["plain", "text"])
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_batch_of_eight_is_eight_singles(decoder, text_decoder, kind, scheduler):
+    ours = decoder if kind == "plain" else text_decoder
+    e, seeds, options = embeddings(8), list(range(8)), SamplingOptions(num_inference_steps=3, scheduler=scheduler)
+    with torch.no_grad():
+        together = ours.pixels(e, seeds, options) / 2
+        alone = torch.cat([ours.pixels(e[i : i + 1], [seeds[i]], options) / 2 for i in range(8)])
+    assert (together - alone).abs().max() <= 2e-5, "on the scale of 0..1"
+    assert (together - together.roll(1, dims=0)).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("kind", ["plain", "text"])
+def test_the_low_memory_preset_draws_the_same_within_rounding(decoder, text_decoder, with_text, kind):
+    from diffusers import StableUnCLIPImg2ImgPipeline
+
+    parts = generator_parts() if kind == "plain" else with_text()
+    ours = decoder if kind == "plain" else text_decoder
+    low = UnclipDecoder(StableUnCLIPImg2ImgPipeline(**parts), TARGET)
+    low.prepare("low", compiled=False)
+    assert low.vae.use_slicing
+    if kind == "text":
+        assert {type(p).__name__ for p in low.unet.attn_processors.values()} == {"SlicedAttnProcessor"}
+    options = SamplingOptions(num_inference_steps=3)
+    with torch.no_grad():
+        difference = low.pixels(embeddings(), SEEDS, options) - ours.pixels(embeddings(), SEEDS, options)
+    assert difference.abs().max() < 1e-4
+
+
+def test_nothing_is_compiled_where_there_are_no_transformer_blocks(decoder):
+    with pytest.raises(UsageError, match=r"leave --model\.compile out"):
+        decoder.prepare("default", compiled=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_blocks_draw_the_same_within_rounding(text_decoder, with_text):
+    from diffusers import StableUnCLIPImg2ImgPipeline
+
+    compiled = UnclipDecoder(StableUnCLIPImg2ImgPipeline(**with_text()), TARGET)
+    compiled.prepare("default", compiled=True)
+    options = SamplingOptions(num_inference_steps=2)
+    with torch.no_grad():
+        difference = compiled.pixels(embeddings(), SEEDS, options) - text_decoder.pixels(embeddings(), SEEDS, options)
+    assert difference.abs().max() < 1e-4
 
 
 def test_guidance_outside_its_interval_is_no_guidance(decoder):

@@ -80,8 +80,8 @@ def _fit_adapter(subject: SimpleNamespace, folder: Path) -> Path:
     return next((folder / "clip_adapter").rglob("adapter.ckpt"))
 
 
-def predict(parts: SimpleNamespace, out: Path, **options) -> Path:
-    """Run the command; ``data_x`` and ``model_x`` are its options, None names nothing."""
+def predict(parts: SimpleNamespace, out: Path, *more: str, **options) -> Path:
+    """Run the command; ``data_x`` and ``model_x`` are its options, None names nothing; ``more`` are whole words."""
     given = {
         **{f"data_{name}": value for name, value in parts.brain.items()},
         "data_limit": 6,
@@ -96,7 +96,7 @@ def predict(parts: SimpleNamespace, out: Path, **options) -> Path:
     words = ["predict", "--config", "configs/predict.yaml", "--trainer.accelerator", "cpu", "--output_dir", str(out)]
     for name, value in given.items():
         words += [f"--{name.replace('_', '.', 1)}", "null" if value is None else str(value)]
-    assert main(words) == 0
+    assert main([*words, *more]) == 0
     return out
 
 

@@ -15,5 +15,5 @@ def test_a_run_without_a_decoder_names_its_inputs_and_passes(parts, tmp_path, ca
 
 
 def test_a_dry_run_leaves_nothing(parts, tmp_path):
-    run = predict(parts, tmp_path / "run", model_dry_run=True)
+    run = predict(parts, tmp_path / "run", "--dry_run")
     assert not run.exists()
