@@ -10,10 +10,12 @@ import contextlib
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import torch
 from lightning.pytorch import Callback
 
 from fmri_lightning.errors import InterruptedRunError
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 CHILD_TIMEOUT_S = 60.0
+POLL_S = 0.05
 
 
 class Interruption(Callback):
@@ -35,6 +38,9 @@ class Interruption(Callback):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals over; after Lightning's own handlers, which broadcast inside the handler."""
+        self._listen(trainer)
+
+    def _listen(self, trainer: Trainer) -> None:
         self._received = signal.SIGTERM if trainer.received_sigterm else None
         launcher: Any = trainer.strategy.launcher
         # Only the process that the signal reached knows of it; the ranks it started must stop too.
@@ -67,12 +73,39 @@ class Interruption(Callback):
             InterruptedRunError: A signal came; the writer flushes on the way out.
         """
         if self._received is not None:
-            name = signal.Signals(self._received).name
-            raise InterruptedRunError(f"stopped by {name} after a finished batch; the same command resumes the run")
+            raise self._ended("after a finished batch")
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the signals back."""
-        self._restore()
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Wait until every rank is through, then give the signals back.
+
+        Raises:
+            InterruptedRunError: A signal came while this rank waited for the others.
+        """
+        try:
+            if stage == "predict":
+                self._wait_for_all(trainer)
+        finally:
+            self._restore()
+
+    def _wait_for_all(self, trainer: Trainer) -> None:
+        """Wait as a barrier does, but in Python: signals must reach a rank that has nothing left to draw."""
+        if trainer.world_size == 1 or not torch.distributed.is_initialized():
+            return
+        if not self._previous:  # Lightning starts no prediction in a rank without batches
+            self._listen(trainer)
+        # NCCL would guess the device otherwise.
+        ids = [trainer.strategy.root_device.index] if torch.distributed.get_backend() == "nccl" else None
+        others = torch.distributed.barrier(async_op=True, device_ids=ids)
+        while not others.is_completed():
+            if self._received is not None:
+                raise self._ended("while it waited for other ranks")
+            time.sleep(POLL_S)
+        others.wait()
+
+    def _ended(self, when: str) -> InterruptedRunError:
+        assert self._received is not None
+        name = signal.Signals(self._received).name
+        return InterruptedRunError(f"stopped by {name} {when}; the same command resumes the run")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Give signals and run folder back, and wait for the ranks this process started."""
