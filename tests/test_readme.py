@@ -131,6 +131,24 @@ def test_every_command_named_in_a_readme_exists(readme: Path) -> None:
     assert named <= set(COMMANDS) | {"fit", "validate", "predict"}
 
 
+@pytest.mark.slow
+def test_the_guide_of_generation_runs_on_the_miniature(
+    miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands = command_lines((ROOT / "README.md").read_text(), "bash run")
+    before = [arguments for arguments in commands[:7] if "configs/encoder/mlp.yaml" not in arguments]
+    guide = command_lines((ROOT / "fmri_lightning" / "generation" / "README.md").read_text(), "bash run")
+    assert [arguments[0] for arguments in guide] == ["predict"] * 3
+    for arguments in [*before, *guide]:
+        assert main(with_miniature(arguments, miniature.root)) == 0, shlex.join(arguments)
+    assert "4 pictures to draw (0 done)" in capsys.readouterr().out
+    runs = tmp_path / "outputs" / "recon" / "subj01"
+    assert len(list((runs / "ridge_best_of_4" / "samples").glob("nsd*_k*.png"))) == 16
+    assert len(list((runs / "ridge_nearest_neighbour" / "images").glob("nsd*_generated.png"))) == 4
+    assert not (runs / "ridge_diffusion").exists(), "a dry run leaves nothing"
+
+
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_named_in_a_readme_exist(readme: Path) -> None:
     named = set(re.findall(r"configs/[\w/]+\.yaml", readme.read_text()))
