@@ -156,15 +156,14 @@ class StageCLI(LightningCLI):
         return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add ``--output_dir`` to predict, and tell the model its subject."""
+        """Add ``--output_dir`` and ``--dry_run`` to predict, and tell the model its subject."""
         if self._prepared == "predict":
             parser.add_argument("--output_dir", type=Path | None, default=None, help="Folder of the reconstructions.")
             parser.add_argument(
-                "--dry_run", action="store_true", help="Print pictures, time and memory of the run, and stop."
-            )
-            # A link whose target class lacks the argument is skipped, so one set serves every model.
-            parser.link_arguments("output_dir", "model.init_args.output_dir")
-            parser.link_arguments("dry_run", "model.init_args.dry_run")
+                "--dry_run", type=bool, nargs="?", const=True, default=False,
+                help="Print pictures, time and memory of the run, and stop.",
+            )  # fmt: skip
+        # A link whose target class lacks the argument is skipped, so one set serves every model.
         parser.link_arguments("data.init_args.subject", "model.init_args.subject")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -179,6 +178,28 @@ class StageCLI(LightningCLI):
                 "predict takes no --ckpt_path: Lightning would replace the configured model by the checkpoint's; "
                 "name the parts with --model.encoder_ckpt and --model.adapter_ckpt"
             )
+
+    def before_instantiate_classes(self) -> None:
+        """Hand ``--output_dir`` and ``--dry_run`` to the model.
+
+        A link would do so too, but swallow what the model was given by ``--model`` or a YAML.
+
+        Raises:
+            UsageError: The model does not know them, or was given another folder itself.
+        """
+        if self.subcommand != "predict":
+            return
+        given, model = self.config.predict, self.config.predict.model
+        for name, unset in (("output_dir", None), ("dry_run", False)):
+            value = given[name]
+            if value == unset:
+                continue
+            if name not in model.init_args:
+                raise UsageError(f"{model.class_path} takes no --{name}")
+            own = model.init_args[name]
+            if own not in (unset, value):
+                raise UsageError(f"--{name} is {value}, --model.{name} is {own}; give one of them")
+            model.init_args[name] = value
 
     def _parse_ckpt_path(self) -> None:
         """Keep the configuration: Lightning would merge the checkpoint's hyperparameters over it."""

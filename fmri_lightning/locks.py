@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -18,6 +19,8 @@ REFRESH_S = 30.0
 """A living job touches its lock this often."""
 STALE_S = 600.0
 """A lock of another host that was not touched for so long belongs to a dead job."""
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+"""What a file system without hard links answers."""
 
 
 @dataclass(frozen=True)
@@ -78,25 +81,44 @@ def run_lock(folder: Path | str) -> Iterator[None]:
     while not _take(lock, me):
         _clear_stale_lock(lock, me)
     released = threading.Event()
-    threading.Thread(target=_keep_fresh, args=(lock, released), name="run lock", daemon=True).start()
+    threading.Thread(target=_keep_fresh, args=(lock, me, released), name="run lock", daemon=True).start()
     try:
         yield
     finally:
         released.set()
-        lock.unlink(missing_ok=True)
+        if _is_mine(lock, me):
+            lock.unlink(missing_ok=True)
+
+
+def require_unlocked(folder: Path | str) -> None:
+    """Refuse a folder that another job holds, without holding it.
+
+    Args:
+        folder: The run folder, which need not exist.
+
+    Raises:
+        ResourceError: If a living process holds it.
+    """
+    lock = Path(folder) / ".lock"
+    if lock.exists():
+        _clear_stale_lock(lock, Holder.this_process())
 
 
 def _take(lock: Path, me: Holder) -> bool:
     """Make the lock unless there is one, with its text in it from the first moment."""
-    written = lock.with_name(f".lock.{me.pid}.tmp")
+    # The host too: containers on several hosts count their processes alike.
+    written = lock.with_name(f".lock.{me.host}.{me.pid}.tmp")
     text = json.dumps(asdict(me))
     try:
         written.write_text(text, encoding="utf-8")
-        os.link(written, lock)
-    except FileExistsError:
-        return False
-    except OSError:
-        return _take_without_links(lock, text)
+        try:
+            os.link(written, lock)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            return _take_without_links(lock, text)
     finally:
         written.unlink(missing_ok=True)
     return True
@@ -105,25 +127,41 @@ def _take(lock: Path, me: Holder) -> bool:
 def _take_without_links(lock: Path, text: str) -> bool:
     """Make the lock on a file system without hard links."""
     try:
-        with open(lock, "x", encoding="utf-8") as handle:
-            handle.write(text)
+        handle = open(lock, "x", encoding="utf-8")  # noqa: SIM115  # closed below; an empty lock must not stay
     except FileExistsError:
         return False
+    try:
+        with handle:
+            handle.write(text)
+    except OSError:
+        lock.unlink(missing_ok=True)
+        raise
     return True
 
 
-def _keep_fresh(lock: Path, released: threading.Event) -> None:
+def _keep_fresh(lock: Path, me: Holder, released: threading.Event) -> None:
     while not released.wait(REFRESH_S):
         with contextlib.suppress(OSError):
-            os.utime(lock)
+            if _is_mine(lock, me):
+                os.utime(lock)
+
+
+def _is_mine(lock: Path, me: Holder) -> bool:
+    """A job that was suspended for long may have lost its lock to another."""
+    try:
+        return Holder.parse(lock.read_text(encoding="utf-8")) == me
+    except OSError:
+        return False
 
 
 def _clear_stale_lock(lock: Path, me: Holder) -> None:
     """Remove the lock of a dead job, or refuse."""
     try:
         with open(lock, "r+", encoding="utf-8") as handle:
-            # Two jobs may find the same dead lock: the removal itself is exclusive, and only of the file we read.
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            # Two jobs may find the same dead lock: the removal itself is exclusive, and only of the file we read. Where
+            # the file system locks nothing, the job with the better luck removes a lock that is dead in any case.
+            with contextlib.suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX)
             text = handle.read()
             still_there = lock.exists() and os.fstat(handle.fileno()).st_ino == lock.stat().st_ino
             if not still_there:

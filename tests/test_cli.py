@@ -223,8 +223,9 @@ def test_predict_keeps_nothing_in_memory_and_passes_its_folder(run, tmp_path):
 
 def test_links_skip_a_model_without_these_arguments(run):
     words = ["predict", "--model", "OtherModule", "--data", "ToyData", "--trainer.accelerator", "cpu"]
-    assert run(*words, "--output_dir", "recon")[0] == 0
+    assert run(*words)[0] == 0
     assert SEEN["output_dir"] is None
+    assert "OtherModule takes no --output_dir" in refused(run(*words, "--output_dir", "recon"))
 
 
 def test_16_true_selects_the_frozen_half_plugin(run):

@@ -73,6 +73,7 @@ def test_commands_of_a_batch_script_are_accepted(shell, name, capsys):
             subject = "subj01" if name == "predict_shards.sbatch" else "subj02"
             assert any(subject in word for word in arguments), "an array task is a subject"
     text = (CLUSTER / name).read_text()
+    assert "mkdir -p outputs/logs" in text, "SLURM makes no folders for its logs"
     assert "#SBATCH --requeue" in text
     assert ("#SBATCH --signal=USR1@" in text) == ("predict" in name), "only predict ends cleanly by a signal"
 
@@ -84,10 +85,10 @@ def test_further_words_reach_predict(shell):
 
 
 @pytest.mark.parametrize(("script", "job"), [("predict.sbatch", "77_2"), ("predict_shards.sbatch", "77_2")])
-@pytest.mark.parametrize("code", [0, 2, 3, 75])
+@pytest.mark.parametrize("code", [0, 2, 3, 75, 137, 138])
 def test_only_an_interrupted_run_goes_back_into_the_queue(shell, script, job, code):
     assert shell.run(script, FAKE_CODE=str(code)) == code
-    assert shell.asked("scontrol") == ([["requeue", job]] if code == 75 else [])
+    assert shell.asked("scontrol") == ([["requeue", job]] if code in (75, 138) else [])
 
 
 def test_a_job_that_is_no_array_is_requeued_by_its_own_number(shell):
@@ -96,15 +97,35 @@ def test_a_job_that_is_no_array_is_requeued_by_its_own_number(shell):
     assert shell.asked("scontrol") == [["requeue", "79"]]
 
 
-def test_a_resumed_fit_goes_on_from_its_last_epoch(shell):
-    last = shell.folder / "checkpoints" / "mlp" / "subj02" / "last.ckpt"
-    last.parent.mkdir(parents=True)
-    last.touch()
-    assert shell.run("prepare.sbatch") == 0
-    resumed = {arguments[2]: "--ckpt_path" in arguments for arguments in shell.asked("fmri-lightning")[2:]}
+def test_a_requeued_preparation_resumes_what_was_cut_off(shell):
+    checkpoints = shell.folder / "checkpoints"
+    for file in ("ridge/subj02/subj02_ridge.json", "mlp/subj02/last.ckpt", "ridge/subj02/last.ckpt"):
+        (checkpoints / file).parent.mkdir(parents=True, exist_ok=True)
+        (checkpoints / file).touch()
+    assert shell.run("prepare.sbatch", SLURM_RESTART_COUNT="1") == 0
+    commands = [arguments for arguments in shell.asked("fmri-lightning") if arguments[0] == "fit"]
+    resumed = {arguments[2]: arguments[arguments.index("--data.subject") + 2 :] for arguments in commands}
     assert resumed == {
-        "configs/encoder/ridge.yaml": False, "configs/encoder/mlp.yaml": True, "configs/adapter.yaml": False,
+        "configs/encoder/mlp.yaml": ["--ckpt_path", "checkpoints/mlp/subj02/last.ckpt"], "configs/adapter.yaml": [],
     }  # fmt: skip
+
+
+def test_a_first_start_fits_everything_anew(shell):
+    report = shell.folder / "checkpoints" / "ridge" / "subj02" / "subj02_ridge.json"
+    report.parent.mkdir(parents=True)
+    report.touch()
+    (report.parent / "last.ckpt").touch()
+    assert shell.run("prepare.sbatch") == 0
+    commands = [arguments for arguments in shell.asked("fmri-lightning") if arguments[0] == "fit"]
+    assert len(commands) == 3
+    assert not any("--ckpt_path" in arguments for arguments in commands)
+    assert not report.exists(), "a report of before must not stand for a fit that was cut off"
+
+
+def test_a_share_can_be_submitted_alone(shell):
+    assert shell.run("predict_shards.sbatch", SLURM_ARRAY_TASK_COUNT="1", SHARES="16") == 0
+    (arguments,) = shell.asked("fmri-lightning")
+    assert arguments[arguments.index("--data.shard") + 1] == "2/16"
 
 
 def test_the_chain_waits_for_what_it_needs(shell):

@@ -1,5 +1,6 @@
 """One job a folder; a dead one does not close it for ever."""
 
+import errno
 import json
 import os
 import platform
@@ -12,7 +13,7 @@ import pytest
 
 from fmri_lightning import locks
 from fmri_lightning.errors import ResourceError
-from fmri_lightning.locks import run_lock
+from fmri_lightning.locks import require_unlocked, run_lock
 
 
 def test_a_second_job_is_refused_and_the_lock_is_released(tmp_path):
@@ -103,4 +104,33 @@ def test_a_living_job_touches_its_lock(tmp_path, monkeypatch):
         while (tmp_path / ".lock").stat().st_mtime < old_s + 500 and time.monotonic() < until_s:
             time.sleep(0.01)
         assert (tmp_path / ".lock").stat().st_mtime > old_s + 500
-    assert not [thread for thread in threading.enumerate() if thread.name == "run lock" and not thread.daemon]
+    for thread in threading.enumerate():
+        if thread.name == "run lock":
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def test_a_full_disk_leaves_no_empty_lock(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(OSError, match="No space"), run_lock(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_that_lost_its_lock_leaves_the_new_holders_alone(tmp_path):
+    with run_lock(tmp_path):
+        lock = write_lock(tmp_path, pid=1)
+    assert json.loads(lock.read_text())["pid"] == 1
+
+
+def test_a_folder_may_be_looked_at_without_being_held(tmp_path):
+    require_unlocked(tmp_path / "nowhere")
+    write_lock(tmp_path)
+    with pytest.raises(ResourceError, match="on elsewhere"):
+        require_unlocked(tmp_path)
+    write_lock(tmp_path, age_s=locks.STALE_S + 60)
+    require_unlocked(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fmri_lightning.errors import ResourceError
 from fmri_lightning.generation.decoder import RETRIEVAL, Decoder, DecoderConfig, family_files
 from fmri_lightning.generation.sampler import SamplingOptions
 
 if TYPE_CHECKING:
     from fmri_lightning.generation.module import ReconstructionModule
 
+OUT_OF_MEMORY = "out of memory at batch size 1; use --model.memory low, a smaller resolution or decoder"
 MEASURED_STEPS = 3
 """Steps of the batch that is timed; the others take as long."""
 
@@ -27,11 +29,13 @@ class Rate:
     """What one batch costs on a device.
 
     Attributes:
+        shape: Pictures of the batch; fewer than asked for where those do not fit into memory.
         batch_s: Seconds of a whole batch.
         peak_bytes: Most memory in use while it was drawn: of the device on CUDA, of the process elsewhere.
         device: In words.
     """
 
+    shape: int
     batch_s: float
     peak_bytes: int
     device: str
@@ -47,7 +51,21 @@ def measure_rate(decoder: Decoder, options: SamplingOptions, shape: int) -> Rate
 
     Returns:
         The rate. Steps outside the guidance interval count half.
+
+    Raises:
+        ResourceError: A single picture does not fit into memory.
     """
+    while True:
+        try:
+            return _measure(decoder, options, shape)
+        except torch.cuda.OutOfMemoryError as error:
+            if shape == 1:
+                raise ResourceError(OUT_OF_MEMORY) from error
+            shape //= 2
+            torch.cuda.empty_cache()
+
+
+def _measure(decoder: Decoder, options: SamplingOptions, shape: int) -> Rate:
     parts = decoder.halves()
     device = next(parts[0].parameters()).device if parts else torch.device("cpu")
     if device.type == "cuda":
@@ -66,7 +84,7 @@ def measure_rate(decoder: Decoder, options: SamplingOptions, shape: int) -> Rate
     step_s = max(more_s - one_s, 0.0) / (MEASURED_STEPS - 1)
     evaluations = replace(always, num_inference_steps=1).evaluations()
     batch_s = max(one_s - step_s, 0.0) + step_s * options.evaluations() / evaluations
-    return Rate(batch_s, _peak_bytes(device), _words(device))
+    return Rate(shape, batch_s, _peak_bytes(device), _words(device))
 
 
 def _peak_bytes(device: torch.device) -> int:
@@ -110,25 +128,43 @@ def _stored(config: DecoderConfig) -> str:
     return "unknown before the download" if stored is None else f"{stored / 2**20:.0f} MiB as stored"
 
 
-def priced(rate: Rate, n_left: int, shape: int, world_size: int) -> str:
+def can_be_timed(config: DecoderConfig) -> tuple[bool, str]:
+    """Say whether a first batch can be drawn without a download.
+
+    Args:
+        config: The decoder.
+
+    Returns:
+        The answer, and what to say to a user who would have liked a time; "" where there is none to tell.
+    """
+    if config.family in ("none", RETRIEVAL):
+        return False, ""
+    files = family_files(config)
+    if files.weights_are_here(config):
+        return True, ""
+    return False, f"not timed: the weights are not on this machine; run: hf download {files.model_name(config)}"
+
+
+def priced(rate: Rate, n_left: int, asked: int, world_size: int) -> str:
     """Write how long the pictures will take.
 
     Args:
         rate: Measured on one device.
         n_left: Pictures to draw.
-        shape: Batch shape.
+        asked: Batch shape asked for.
         world_size: Devices that share them.
 
     Returns:
         One line.
 
     Example:
-        >>> priced(Rate(2.0, 2**30, "cpu"), 20, 8, 2)
+        >>> priced(Rate(8, 2.0, 2**30, "cpu"), 20, 8, 2)
         'about 0:00:04 of drawing: 2 batches a device at 2.00 s (4.00 pictures/s a device, cpu), peak memory 1024 MiB'
     """
-    batches = math.ceil(math.ceil(n_left / world_size) / shape)
-    whole = datetime.timedelta(seconds=round(batches * rate.batch_s))
+    batches = math.ceil(math.ceil(n_left / world_size) / rate.shape)
+    whole, per_s = datetime.timedelta(seconds=round(batches * rate.batch_s)), rate.shape / rate.batch_s
     return (
-        f"about {whole} of drawing: {batches} batches a device at {rate.batch_s:.2f} s ({shape / rate.batch_s:.2f} "
+        f"about {whole} of drawing: {batches} batches a device at {rate.batch_s:.2f} s ({per_s:.2f} "
         f"pictures/s a device, {rate.device}), peak memory {rate.peak_bytes / 2**20:.0f} MiB"
+        + ("" if rate.shape == asked else f"; batches of {rate.shape}, because {asked} do not fit into memory")
     )

@@ -101,8 +101,8 @@ class _FamilyModules:
     """Where a family is written.
 
     Attributes:
-        files: Module with ``declared_space``, ``model_name``, ``weights_fingerprint`` and ``weights_bytes``: what is
-            known of the weights without loading them.
+        files: Module with ``declared_space``, ``model_name``, ``weights_fingerprint``, ``has_transformer_blocks``
+            and, where there are weights, ``weights_bytes``: what is known of them without loading.
         loader: "module:function" that loads them.
     """
 
@@ -148,6 +148,18 @@ def family_files(config: DecoderConfig) -> Any:
         UsageError: Unknown family.
     """
     return importlib.import_module(_modules(config).files)
+
+
+def has_transformer_blocks(config: DecoderConfig) -> bool:
+    """Say whether a decoder has blocks that compiling speeds up.
+
+    Args:
+        config: The decoder.
+
+    Returns:
+        False for families without a network of that kind.
+    """
+    return config.family != "none" and bool(family_files(config).has_transformer_blocks(config))
 
 
 def load_decoder(config: DecoderConfig, data: ReconstructionDataModule | None = None) -> torch.nn.Module:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from fmri_lightning.errors import ResourceError
+from fmri_lightning.generation.bill import OUT_OF_MEMORY
 from fmri_lightning.generation.decoder import Drawn
 from fmri_lightning.generation.predictions import Predictions
 from fmri_lightning.generation.run_folder import picture_path
@@ -72,9 +73,7 @@ class BatchDrawer:
                 drawn += self._draw_batch(units[len(drawn) : len(drawn) + self.shape])
             except torch.cuda.OutOfMemoryError as error:
                 if self.shape == 1:
-                    raise ResourceError(
-                        "out of memory at batch size 1; use --model.memory low, a smaller resolution or decoder"
-                    ) from error
+                    raise ResourceError(OUT_OF_MEMORY) from error
                 self.shape //= 2
                 torch.cuda.empty_cache()
         return drawn
@@ -85,10 +84,11 @@ class BatchDrawer:
         failed = [place for place, picture in enumerate(drawn) if not picture.finite]
         half = [part for part in self._decoder.halves() if next(part.parameters()).dtype != FULL]
         if failed and half:
-            with in_float32(half):
+            # A batch that does not fit in float32 says nothing of the shape that does in half: its pictures fail.
+            with contextlib.suppress(torch.cuda.OutOfMemoryError), in_float32(half):
                 again = self._attempt([units[place] for place in failed])
-            for place, picture in zip(failed, again, strict=True):
-                drawn[place] = replace(picture, record=replace(picture.record, retried_in="float32"))
+                for place, picture in zip(failed, again, strict=True):
+                    drawn[place] = replace(picture, record=replace(picture.record, retried_in="float32"))
         return drawn
 
     def _attempt(self, units: list[Unit]) -> list[DrawnUnit]:

@@ -14,14 +14,13 @@ KIND = "reconstructions"
 NAMES_OF_PAYLOAD = ("predictions.parquet", "images", "samples", "decode_summary.json")
 
 
-def claim_folder(folder: Path, settings: dict[str, Any], hashes: dict[str, str], first_rank: bool = True) -> None:
+def claim_folder(folder: Path, settings: dict[str, Any], hashes: dict[str, str]) -> None:
     """Take a run folder: an empty one is marked, one of the same run is continued, any other is refused.
 
     Args:
         folder: The run folder.
         settings: Everything that decides the bytes of a picture, plain types.
         hashes: Content hash per input.
-        first_rank: Whether this process marks the folder; the other ranks only compare.
 
     Raises:
         BadInputError: The folder holds another run, or pictures of unknown origin.
@@ -35,8 +34,6 @@ def claim_folder(folder: Path, settings: dict[str, Any], hashes: dict[str, str],
             raise BadInputError(
                 f"{folder} holds another run ({'; '.join(differing)}); choose another --output_dir or remove it"
             )
-        return
-    if not first_rank:
         return
     present = [name for name in NAMES_OF_PAYLOAD if (folder / name).exists()]
     if present:

@@ -5,20 +5,28 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule
-from numpy.typing import NDArray
 
+from fmri_lightning import errors
 from fmri_lightning.errors import UsageError
-from fmri_lightning.generation.bill import bill, measure_rate, priced
+from fmri_lightning.generation.bill import bill, can_be_timed, measure_rate, priced
 from fmri_lightning.generation.choose import load_chooser
 from fmri_lightning.generation.controls import Condition
 from fmri_lightning.generation.data import ReconstructionDataModule
-from fmri_lightning.generation.decoder import RETRIEVAL, DecoderConfig, MemoryPreset, decoder_space, load_decoder
+from fmri_lightning.generation.decoder import (
+    RETRIEVAL,
+    DecoderConfig,
+    MemoryPreset,
+    decoder_space,
+    has_transformer_blocks,
+    load_decoder,
+)
 from fmri_lightning.generation.drawing import BatchDrawer
 from fmri_lightning.generation.fingerprint import claim_folder
 from fmri_lightning.generation.frontend import run_front_end
@@ -26,12 +34,11 @@ from fmri_lightning.generation.inputs import Inputs, open_inputs
 from fmri_lightning.generation.interruption import Interruption
 from fmri_lightning.generation.plan import TrialMode
 from fmri_lightning.generation.predictions import FILE_NAME, Predictions, read_predictions, write_predictions
-from fmri_lightning.generation.run_folder import clear_leftovers, default_folder, fingerprint_fields, lock_folder
+from fmri_lightning.generation.run_folder import clear_leftovers, default_folder, fingerprint_fields, hold_folder
 from fmri_lightning.generation.sampler import NoiseMode, SamplingOptions
 from fmri_lightning.generation.shards import finished_units
 from fmri_lightning.generation.summary import RunInfo, finish_run
 from fmri_lightning.generation.writer import DrawnUnit, ImageWriter
-from fmri_lightning.locks import run_lock
 
 DEFAULT_DECODER = DecoderConfig()
 DEFAULT_SEED = 42
@@ -142,15 +149,11 @@ class ReconstructionModule(LightningModule):
         for name in ("batch_size", "cpu_threads", "n_samples"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--model.{name} is at least 1, not {getattr(self, name)}")
-        if self.decoder_config.family == RETRIEVAL and (self.n_samples > 1 or self.condition == "unconditional"):
-            raise UsageError(
-                "family nearest_neighbour finds one picture by an embedding; --model.n_samples is 1 and "
-                "--model.condition is not unconditional"
-            )
+        self._check_family()
         # Not in the constructor, whose errors would reach the user in jsonargparse's words.
         self.options = SamplingOptions(*self._sampling)
         data = self.datamodule
-        # An empty loader is the normal end of a dry run and of a run that is complete already.
+        # An empty loader is the normal end of a run that is complete already.
         warnings.filterwarnings("ignore", message="Total length of `DataLoader`")
         threads = torch.get_num_threads()
         torch.set_num_threads(self.cpu_threads)
@@ -160,41 +163,64 @@ class ReconstructionModule(LightningModule):
         self.trial_mode = data.trial_mode
         self.run_folder = default_folder(self, inputs)
         units = data.units(self.n_samples)
-        done = self._finished(units)
-        left = np.array([key not in done for key in self._keys(units)], dtype=bool)
+        keys = [(int(data.items.trial_id[data.chosen[row]]), int(sample)) for row, sample in units]
+        done = self._in_first_rank(lambda: self._begin(inputs, set(keys)))
         if self.decoder_config.family != "none":
-            data.remaining = units[left]
+            data.remaining = units[np.array([key not in done for key in keys], dtype=bool)]
         if self.dry_run:
-            if self.trainer.is_global_zero:
-                print(bill(self, len(data.remaining), len(done)))
-            self._n_left = len(data.remaining)
-            # One unit, so that one device times a batch; retrieval has no batch worth timing.
-            data.remaining = data.remaining[: self.decoder_config.family != RETRIEVAL]
-            return
-        self._claim(inputs)
+            self._tell_bill(len(done))
+
+    def _check_family(self) -> None:
+        """Refuse what the decoder's family cannot do, before anything is written."""
+        if self.decoder_config.family == RETRIEVAL and (self.n_samples > 1 or self.condition == "unconditional"):
+            raise UsageError(
+                "family nearest_neighbour finds one picture by an embedding; --model.n_samples is 1 and "
+                "--model.condition is not unconditional"
+            )
+        if self.compiled and not has_transformer_blocks(self.decoder_config):
+            raise UsageError("this decoder has no transformer blocks to compile; leave --model.compile out")
+
+    def _begin(self, inputs: Inputs, keys: set[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Claim the folder, find what is drawn already, and predict; a dry run only looks."""
+        if self.dry_run:
+            return set(finished_units(self.run_folder, keys))
+        shard = self.datamodule.shard
+        hold_folder(self.run_folder, shard, self._held)
+        claim_folder(self.run_folder, fingerprint_fields(self), inputs.hashes)
+        if shard == (1, 1):
+            clear_leftovers(self.run_folder)
+        done = set(finished_units(self.run_folder, keys))
+        self._run_front_end(inputs, resumed=bool(done))
+        return done
+
+    def _in_first_rank(self, work: Callable[[], set[tuple[int, int]]]) -> set[tuple[int, int]]:
+        """Let the first rank alone read and write the folder; what it found, or what stopped it, holds for all."""
+        failure: Exception | None = None
+        found: set[tuple[int, int]] = set()
         if self.trainer.is_global_zero:
-            self._run_front_end(inputs, resumed=bool(done))
-
-    def _keys(self, units: NDArray[np.int64]) -> list[tuple[int, int]]:
-        """Name units by trial_id and sample."""
-        data = self.datamodule
-        return [(int(data.items.trial_id[data.chosen[row]]), int(sample)) for row, sample in units]
-
-    def _finished(self, units: NDArray[np.int64]) -> set[tuple[int, int]]:
-        """Find what is drawn already: read and hashed by the first rank alone, the same set in every rank."""
-        first = self.trainer.is_global_zero
-        done = set(finished_units(self.run_folder, set(self._keys(units)))) if first else set()
-        found: set[tuple[int, int]] = self.trainer.strategy.broadcast(done)
+            try:
+                found = work()
+            except Exception as error:
+                failure = error
+        told = None if failure is None else (type(failure).__name__, str(failure))
+        found, told = self.trainer.strategy.broadcast((found, told))
+        if failure is not None:
+            raise failure
+        if told is not None:
+            # The same exit code in every rank, so that none of them waits and none hides the reason.
+            raise getattr(errors, told[0], errors.StageError)(f"the first rank stopped: {told[1]}")
         return found
 
-    def _claim(self, inputs: Inputs) -> None:
-        first = self.trainer.is_global_zero
-        fields = fingerprint_fields(self)
-        if first:
-            self._held.enter_context(run_lock(lock_folder(self.run_folder, self.datamodule.shard)))
-            if self.datamodule.shard == (1, 1):
-                clear_leftovers(self.run_folder)
-        claim_folder(self.run_folder, fields, inputs.hashes, first)
+    def _tell_bill(self, n_done: int) -> None:
+        data = self.datamodule
+        timed, why_not = can_be_timed(self.decoder_config)
+        if self.trainer.is_global_zero:
+            print(bill(self, len(data.remaining), n_done))
+            if not timed and why_not and len(data.remaining):
+                print(why_not)
+        self._n_left = len(data.remaining)
+        # One unit, so that one device times a batch.
+        data.remaining = data.remaining[: int(timed)]
 
     def _run_front_end(self, inputs: Inputs, resumed: bool) -> None:
         data = self.datamodule
@@ -263,6 +289,14 @@ class ReconstructionModule(LightningModule):
                 finish_run(self, self._info)
         finally:
             self.release()
+
+    def when_released(self, action: Callable[[], None]) -> None:
+        """Have something done when the run gives everything back.
+
+        Args:
+            action: Called once, by :meth:`release`.
+        """
+        self._held.callback(action)
 
     def release(self) -> None:
         """Give back the run folder's lock and the thread count."""

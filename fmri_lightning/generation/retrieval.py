@@ -133,7 +133,7 @@ def declared_space(config: DecoderConfig, data: ReconstructionDataModule | None 
         The space of ``--data.clip_cache``.
 
     Raises:
-        UsageError: The run has no cache or no index, or an adapter leads elsewhere.
+        UsageError: The run has no cache or no index.
         BadInputError: The stimuli are not there.
     """
     if data is None or data.clip_cache is None or data.table is None:
@@ -152,6 +152,6 @@ def weights_fingerprint(config: DecoderConfig, data: ReconstructionDataModule) -
     return stimuli_identity(root=_root(data))
 
 
-def weights_bytes(config: DecoderConfig) -> int:
-    """Return 0: there are no weights."""
-    return 0
+def has_transformer_blocks(config: DecoderConfig) -> bool:
+    """Return False: there is no network."""
+    return False

@@ -1,7 +1,8 @@
-"""Where a run writes, under which names, and what it would cost."""
+"""Where a run writes, under which names, and who may."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from fmri_lightning.errors import UsageError
 from fmri_lightning.generation.decoder import family_files
 from fmri_lightning.generation.inputs import Inputs
 from fmri_lightning.generation.predictions import Predictions
+from fmri_lightning.locks import require_unlocked, run_lock
 
 if TYPE_CHECKING:
     from fmri_lightning.generation.module import ReconstructionModule
@@ -53,9 +55,27 @@ def encoder_name(module: ReconstructionModule, inputs: Inputs) -> str | None:
     return None if given is None else Path(given).stem
 
 
-def lock_folder(folder: Path, shard: tuple[int, int]) -> Path:
-    """Choose the folder whose lock a job holds: the run, or its own part of a job array."""
-    return folder if shard == (1, 1) else folder / "shards" / f"part{shard[0]:04d}of{shard[1]:04d}"
+def hold_folder(folder: Path, shard: tuple[int, int], held: contextlib.ExitStack) -> None:
+    """Lock a run folder, or a job's own share of it, against whatever would write the same pictures.
+
+    Both sides lock first and look at the other's locks then: of two that start at once, one is refused.
+
+    Args:
+        folder: The run folder.
+        shard: Share of a job array, (1, 1) for the whole.
+        held: Gives the lock back.
+
+    Raises:
+        ResourceError: Another job holds the folder, or, of the whole, a share of it.
+    """
+    shares = folder / "shards"
+    if shard == (1, 1):
+        held.enter_context(run_lock(folder))
+        for share in sorted(shares.glob("part*of*/")):
+            require_unlocked(share)
+    else:
+        held.enter_context(run_lock(shares / f"part{shard[0]:04d}of{shard[1]:04d}"))
+        require_unlocked(folder)
 
 
 def clear_leftovers(folder: Path) -> None:

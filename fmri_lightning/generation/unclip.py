@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fmri_lightning.errors import BadInputError, UsageError
+from fmri_lightning.errors import BadInputError
 from fmri_lightning.generation.decoder import DecoderConfig, Drawn, MemoryPreset
 from fmri_lightning.generation.sampler import (
     SamplingOptions,
@@ -26,6 +26,10 @@ from fmri_lightning.seeding import torch_generator
 # The image encoder is never asked for: embeddings come from the brain.
 _NEEDED = ["model_index.json", "*/*.json", "*/*.txt", "unet/*.safetensors", "vae/*.safetensors",
            "text_encoder/*.safetensors", "image_normalizer/*.safetensors"]  # fmt: skip
+
+
+COMPILED_SHAPES = 64
+"""Shapes of a block that torch may compile before it gives up."""
 
 
 class UnclipDecoder(nn.Module):
@@ -79,10 +83,7 @@ class UnclipDecoder(nn.Module):
 
         Args:
             memory: "low" computes attention head by head and decodes one picture at a time.
-            compiled: Compile the transformer blocks of the U-Net, each kind once.
-
-        Raises:
-            UsageError: The U-Net has no transformer blocks to compile.
+            compiled: Compile the transformer blocks of the U-Net, each shape once.
         """
         if next(self.unet.parameters()).device.type == "cuda":
             # Convolutions of half precision run on tensor cores in this layout only.
@@ -92,10 +93,10 @@ class UnclipDecoder(nn.Module):
             self.unet.set_attention_slice("max")
             self.vae.enable_slicing()
         if compiled:
-            try:
-                self.unet.compile_repeated_blocks(fullgraph=True)
-            except ValueError as error:
-                raise UsageError("this U-Net has no transformer blocks; leave --model.compile out") from error
+            # Blocks of four widths and sizes, with and without guidance, are more shapes than torch expects.
+            limit = torch._dynamo.config.recompile_limit
+            torch._dynamo.config.recompile_limit = max(limit, COMPILED_SHAPES)
+            self.unet.compile_repeated_blocks(fullgraph=True)
 
     def draw(
         self, embeddings: Tensor, seeds: list[int], options: SamplingOptions, unconditional: bool = False

@@ -164,6 +164,32 @@ def weights_fingerprint(config: DecoderConfig, data: object = None) -> str:
     return content_hash(*parts)
 
 
+def has_transformer_blocks(config: DecoderConfig) -> bool:
+    """Say whether the U-Net looks at text, which is where its transformer blocks are.
+
+    Args:
+        config: The decoder.
+
+    Raises:
+        BadInputError: Folder or hub id not found.
+    """
+    folder = local_folder(config) or fetch_folder(config, ["unet/config.json"])
+    return "CrossAttn" in json.dumps(read_json(folder / "unet" / "config.json"))
+
+
+def weights_are_here(config: DecoderConfig) -> bool:
+    """Say whether the weights are on this machine, without asking the hub."""
+    from huggingface_hub import snapshot_download
+
+    folder = local_folder(config)
+    if folder is None:
+        try:
+            folder = Path(snapshot_download(model_name(config), revision=config.revision, local_files_only=True))
+        except (OSError, ValueError):
+            return False
+    return any((folder / "unet").glob("*.safetensors")) and any((folder / "vae").glob("*.safetensors"))
+
+
 def weights_bytes(config: DecoderConfig) -> int | None:
     """Add up the weights that are kept in memory, as stored; None for a hub model not looked up yet."""
     folder = local_folder(config)

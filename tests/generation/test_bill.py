@@ -80,5 +80,5 @@ def test_the_rate_is_that_of_all_steps(monkeypatch, options):
 )
 def test_batches_of_the_busiest_device_decide(n_left, shape, world, batches):
     assert f"0:{batches:02d}:00 of drawing: {batches} batches a device" in priced(
-        Rate(60.0, 0, "cpu"), n_left, shape, world
+        Rate(shape, 60.0, 0, "cpu"), n_left, shape, world
     )

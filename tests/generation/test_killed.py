@@ -8,15 +8,13 @@ import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from fmri_lightning.errors import ResourceError
 from fmri_lightning.generation.decoder import DecoderConfig
 from tests.generation.conftest import Predict
 from tests.generation.killed import snapshot
-from tests.generation.tiny import write_brain, write_tower
+from tests.generation.tiny import write_brain, write_stimuli, write_tower
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +24,7 @@ def brain(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("killed")
     brain = write_brain(folder / "brain", ImageEncoder.from_space(str(write_tower(folder / "tower"))).space)
-    stimuli = folder / "root" / "stimuli"
-    stimuli.mkdir(parents=True)
-    for nsd_id in np.unique(brain.table.nsd_id).tolist():
-        pixels = np.random.default_rng(nsd_id).integers(0, 256, (12, 12, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(stimuli / f"nsd{nsd_id:05d}.png")
+    write_stimuli(folder / "root", brain.table)
     return brain
 
 

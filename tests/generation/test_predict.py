@@ -211,7 +211,6 @@ def test_a_finished_run_draws_nothing_again(tmp_path, predict, whole):
         ({"scheduler": "ddim"}, "scheduler"),
         ({"noise_mode": "label_only"}, "noise_mode"),
         ({"memory": "low"}, "memory"),
-        ({"compile": True}, "compile"),
         ({"data_trial_mode": "single"}, "trial_mode"),
         ({"adapter_ckpt": None, "decoder": DecoderConfig("none")}, "adapter"),
     ],

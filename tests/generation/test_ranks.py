@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fmri_lightning.locks import run_lock
 from tests.generation.conftest import arguments, pictures, summary
 from tests.generation.tiny import N_TEST
 
@@ -60,9 +61,7 @@ def test_when_half_the_ranks_are_lost_the_other_half_draws_the_rest(tmp_path, pr
         text=True,
     )  # fmt: skip
     lines = two / "shards" / "rank0001.jsonl"
-    until_s = time.monotonic() + 120
-    while not (lines.is_file() and lines.read_text()) and time.monotonic() < until_s:
-        time.sleep(0.02)
+    wait_for(lambda: lines.is_file() and lines.read_text())
     os.kill(rank_of(process.pid, "1"), signal.SIGKILL)
     process.communicate(timeout=120)
     assert process.returncode != 0
@@ -73,10 +72,8 @@ def test_when_half_the_ranks_are_lost_the_other_half_draws_the_rest(tmp_path, pr
     assert summary(two)["results"] == summary(one)["results"]
 
 
-def test_a_rank_with_nothing_to_draw_is_stopped_by_a_signal_too(tmp_path, brain, generator):
-    """It waits for the others; waiting inside a collective it would not hear the signal."""
-    out = tmp_path / "run"
-    words = arguments(brain, generator, out, *TWO, "--data.limit", "1", "--model.num_inference_steps", "900")
+def two_ranks(words, *more):
+    """Start two ranks as srun would: by the environment, each with an exit code of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -84,23 +81,64 @@ def test_a_rank_with_nothing_to_draw_is_stopped_by_a_signal_too(tmp_path, brain,
         "TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0",
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
     }  # fmt: skip
-    ranks = [
+    return [
         subprocess.Popen(
-            [sys.executable, "-m", "fmri_lightning", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            text=True, env={**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank},
+            [sys.executable, "-m", "fmri_lightning", *words, *TWO, *more], stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True, env={**os.environ, **shared, "RANK": rank, "LOCAL_RANK": rank},
         )
         for rank in ("0", "1")
     ]  # fmt: skip
+
+
+def wait_for(condition):
     until_s = time.monotonic() + 120
-    while not (out / "predict.yaml").is_file() and time.monotonic() < until_s:
+    while not condition() and time.monotonic() < until_s:
         time.sleep(0.02)
-    time.sleep(1)
+    assert condition()
+
+
+@pytest.mark.parametrize("n_items", [1, 3])
+def test_a_rank_that_waits_for_others_is_stopped_by_a_signal_too(tmp_path, brain, generator, n_items):
+    """It never had a batch, or is through with its only one; inside a collective it would not hear the signal."""
+    out = tmp_path / "run"
+    words = arguments(brain, generator, out, "--data.limit", str(n_items), "--model.batch_size", "1")
+    ranks = two_ranks(words, "--model.num_inference_steps", "900")
+    lines = out / "shards" / "rank0001.jsonl"
+    wait_for((out / "predict.yaml").is_file if n_items == 1 else lambda: lines.is_file() and lines.read_text())
+    time.sleep(1 if n_items == 1 else 0.5)
     for process in ranks:
         process.send_signal(signal.SIGUSR1)
     said = [process.communicate(timeout=120)[1] for process in ranks]
     assert [process.returncode for process in ranks] == [75, 75], said
     assert "after a finished batch" in said[0]
     assert "while it waited for other ranks" in said[1]
+    assert 0 < len(pictures(out)) <= n_items
+    assert not (out / ".lock").exists()
+
+
+def test_what_stops_the_first_rank_stops_all(tmp_path, brain, generator):
+    with run_lock(tmp_path / "run"):
+        ranks = two_ranks(arguments(brain, generator, tmp_path / "run"))
+        said = [process.communicate(timeout=120)[1] for process in ranks]
+    assert [process.returncode for process in ranks] == [4, 4], said
+    assert all("is in use by process" in text for text in said)
+
+
+def test_a_launchers_process_finishes_its_batch_when_another_is_through(tmp_path, brain, generator):
+    """Lightning's observer of child processes would kill it as soon as one of them ends with 75."""
+    out = tmp_path / "run"
+    words = arguments(brain, generator, out, *TWO, "--data.limit", "1", "--model.num_inference_steps", "900")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fmri_lightning", *words, "--model.batch_size", "6"], stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for((out / "predict.yaml").is_file)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    begin_s = time.monotonic()
+    said = process.communicate(timeout=200)[1]
+    assert process.returncode == 75, said
+    assert time.monotonic() - begin_s > 6, "the observer looks every five seconds: nothing was tried"
     assert len(pictures(out)) == 1
     assert not (out / ".lock").exists()
 

@@ -61,6 +61,9 @@ class TestRefused:
     def test_unknown_subject(self, predict, tmp_path):
         self.refused(predict, tmp_path, BadInputError, "subj09", data_subject="subj09")
 
+    def test_compiling_what_has_no_transformer_blocks(self, predict, tmp_path):
+        self.refused(predict, tmp_path, UsageError, r"leave --model\.compile out", compile=True)
+
     def test_missing_parts(self, predict, tmp_path):
         self.refused(predict, tmp_path, UsageError, "encoder_ckpt", encoder_ckpt=None)
         self.refused(predict, tmp_path, BadInputError, "nowhere.ckpt", encoder_ckpt="nowhere.ckpt")

@@ -8,19 +8,14 @@ from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.generation.decoder import DecoderConfig
 from fmri_lightning.generation.predictions import read_predictions
 from tests.generation.conftest import pictures, summary
-from tests.generation.tiny import N_TEST
+from tests.generation.tiny import N_TEST, write_stimuli
 
 RETRIEVAL = DecoderConfig("nearest_neighbour")
 
 
 @pytest.fixture
 def stimuli(tmp_path, brain):
-    folder = tmp_path / "root" / "stimuli"
-    folder.mkdir(parents=True)
-    for nsd_id in np.unique(brain.table.nsd_id).tolist():
-        pixels = np.random.default_rng(nsd_id).integers(0, 256, (12, 12, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"nsd{nsd_id:05d}.png")
-    return folder
+    return write_stimuli(tmp_path / "root", brain.table)
 
 
 @pytest.fixture

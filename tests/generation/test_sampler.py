@@ -135,11 +135,6 @@ def test_the_low_memory_preset_draws_the_same_within_rounding(decoder, text_deco
     assert difference.abs().max() < 1e-4
 
 
-def test_nothing_is_compiled_where_there_are_no_transformer_blocks(decoder):
-    with pytest.raises(UsageError, match=r"leave --model\.compile out"):
-        decoder.prepare("default", compiled=True)
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_blocks_draw_the_same_within_rounding(text_decoder, with_text):

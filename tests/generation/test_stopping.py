@@ -1,5 +1,6 @@
 """Signals, torn writes, several processes."""
 
+import json
 import os
 import signal
 
@@ -7,6 +8,7 @@ import pytest
 
 from fmri_lightning.errors import InterruptedRunError, ResourceError
 from fmri_lightning.generation.shards import PictureRecord, append_record, finished_units, open_shard, shard_path
+from fmri_lightning.locks import run_lock
 from tests.generation.conftest import arguments, pictures, summary
 from tests.generation.tiny import N_TEST
 
@@ -92,6 +94,40 @@ def test_temporary_files_of_a_killed_run_are_cleared_by_the_job_that_holds_the_f
     assert not left[1].exists()
 
 
+def test_the_whole_and_its_shares_exclude_each_other(tmp_path, predict):
+    predict(tmp_path, data_shard="1/2")
+    share = tmp_path / "shards" / "part0002of0002"
+    with run_lock(share), pytest.raises(ResourceError, match="part0002of0002 is in use"):
+        predict(tmp_path)
+    assert not (tmp_path / ".lock").exists()
+    with run_lock(tmp_path), pytest.raises(ResourceError, match="in use"):
+        predict(tmp_path, data_shard="2/2")
+    assert not (share / ".lock").exists()
+    predict(tmp_path)
+    assert summary(tmp_path)["n_generated"] == N_TEST
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_while_results_are_put_together_ends_the_run(tmp_path, predict, monkeypatch, number):
+    from fmri_lightning.generation import module
+
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
+
+    def signalled(run, info):
+        os.kill(os.getpid(), number)
+        raise AssertionError("went on")
+
+    monkeypatch.setattr(module, "finish_run", signalled)
+    with pytest.raises(InterruptedRunError, match="while results were put together"):
+        predict(tmp_path)
+    assert {n: signal.getsignal(n) for n in handlers} == handlers
+    assert not (tmp_path / ".lock").exists()
+    monkeypatch.undo()
+    predict(tmp_path)
+    assert {n: signal.getsignal(n) for n in handlers} == handlers
+    assert summary(tmp_path)["n_generated"] == N_TEST
+
+
 def test_a_torn_line_costs_its_picture_only(tmp_path):
     path = shard_path(tmp_path, 0, (1, 1))
     (tmp_path / "images").mkdir()
@@ -141,6 +177,29 @@ class TestCommandLine:
             err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fmri-lightning:")]
             assert len(err) == 1
         assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize("how", [["--dry_run"], ["--dry_run", "true"], ["--model.dry_run", "true"], "yaml"])
+    def test_a_dry_run_is_one_however_it_is_said(self, tmp_path, brain, generator, capsys, how):
+        from fmri_lightning.cli import main
+
+        if how == "yaml":
+            class_path = "fmri_lightning.generation.module.ReconstructionModule"
+            content = {"model": {"class_path": class_path, "init_args": {"dry_run": True}}}
+            (tmp_path / "dry.yaml").write_text(json.dumps(content))
+            how = ["--config", str(tmp_path / "dry.yaml")]
+        assert main(arguments(brain, generator, tmp_path / "run", *how)) == 0, capsys.readouterr().err
+        assert "dry run:" in capsys.readouterr().out
+        assert not (tmp_path / "run").exists()
+
+    def test_the_models_own_folder_is_not_swallowed(self, tmp_path, brain, generator, capsys):
+        from fmri_lightning.cli import main
+
+        words = arguments(brain, generator, tmp_path / "one", "--model.output_dir", str(tmp_path / "two"))
+        assert main(words) == 2
+        assert "give one of them" in capsys.readouterr().err
+        place = words.index("--output_dir")
+        assert main([*words[:place], *words[place + 2 :], "--data.limit", "1"]) == 0, capsys.readouterr().err
+        assert len(pictures(tmp_path / "two")) == 1
 
     def test_seed_settings_compose(self, tmp_path, brain, generator, capsys):
         from fmri_lightning.cli import main

@@ -235,6 +235,18 @@ def write_maps(folder: Path, inputs: dict, target_hash: str, source_space: Embed
     )  # fmt: skip
 
 
+def write_stimuli(root: Path, table: TrialTable) -> Path:
+    """A data root with a picture of noise for every stimulus; its folder of pictures."""
+    from PIL import Image
+
+    folder = root / "stimuli"
+    folder.mkdir(parents=True)
+    for nsd_id in np.unique(table.nsd_id).tolist():
+        pixels = np.random.default_rng(nsd_id).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"nsd{nsd_id:05d}.png")
+    return folder
+
+
 def write_tower(folder: Path) -> Path:
     """A tiny image encoder of N_SOURCE dimensions."""
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
