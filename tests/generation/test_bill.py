@@ -1,12 +1,14 @@
 """What --dry_run says a run will cost."""
 
 import re
+import shutil
 import time
 
 import pytest
 import torch
 
-from fmri_lightning.generation.bill import Rate, measure_rate, priced
+from fmri_lightning.errors import ResourceError
+from fmri_lightning.generation.bill import Rate, can_be_timed, measure_rate, priced
 from fmri_lightning.generation.decoder import DecoderConfig
 from fmri_lightning.generation.sampler import SamplingOptions
 from tests.generation.tiny import N_TEST, TARGET
@@ -49,8 +51,8 @@ class Timed:
 
     space, resolution = TARGET, 8
 
-    def __init__(self, monkeypatch):
-        self.now_s = 0.0
+    def __init__(self, monkeypatch, fits=1000):
+        self.now_s, self.fits = 0.0, fits
         monkeypatch.setattr(time, "perf_counter", lambda: self.now_s)
 
     def halves(self):
@@ -58,6 +60,8 @@ class Timed:
 
     def draw(self, embeddings, seeds, options, unconditional=False):
         assert embeddings.shape == (len(seeds), TARGET.dim)
+        if len(seeds) > self.fits:
+            raise torch.cuda.OutOfMemoryError("too much")
         self.now_s += 0.5 + options.evaluations()
 
 
@@ -73,6 +77,25 @@ def test_the_rate_is_that_of_all_steps(monkeypatch, options):
     rate = measure_rate(Timed(monkeypatch), options, 4)
     assert rate.batch_s == pytest.approx(0.5 + options.evaluations())
     assert rate.peak_bytes > 2**20
+
+
+def test_a_batch_that_does_not_fit_is_halved_as_the_run_will_do(monkeypatch):
+    rate = measure_rate(Timed(monkeypatch, fits=3), SamplingOptions(), 8)
+    assert rate.shape == 2
+    assert priced(rate, 8, 8, 1).endswith("; batches of 2, because 8 do not fit into memory")
+    with pytest.raises(ResourceError, match="batch size 1"):
+        measure_rate(Timed(monkeypatch, fits=0), SamplingOptions(), 8)
+
+
+def test_nothing_is_downloaded_for_a_time(tmp_path, generator):
+    timed, why_not = can_be_timed(DecoderConfig("unclip"))
+    assert not timed
+    assert "hf download sd2-community/stable-diffusion-2-1-unclip" in why_not
+    assert can_be_timed(DecoderConfig("mini", str(generator))) == (True, "")
+    shutil.copytree(generator, tmp_path / "half")
+    for path in (tmp_path / "half" / "vae").glob("*.safetensors"):
+        path.unlink()
+    assert not can_be_timed(DecoderConfig("mini", str(tmp_path / "half")))[0]
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,26 @@ def test_what_fails_in_float32_too_is_listed(tmp_path, predict, precision):
     assert found["results"] == []
 
 
+def test_no_memory_for_float32_is_a_failure_of_that_picture_alone(tmp_path, predict, monkeypatch):
+    from fmri_lightning.generation.unclip import UnclipDecoder
+
+    pixels = UnclipDecoder.pixels
+
+    def fails_for_seed_43(self, embeddings, seeds, options, unconditional=False):
+        if next(self.unet.parameters()).dtype == torch.float32:
+            raise torch.cuda.OutOfMemoryError("too much")
+        drawn = pixels(self, embeddings, seeds, options, unconditional)
+        if 43 in seeds:
+            drawn[seeds.index(43)] = torch.nan
+        return drawn
+
+    monkeypatch.setattr(UnclipDecoder, "pixels", fails_for_seed_43)
+    with pytest.raises(StageError, match="1 of 7 pictures are missing"):
+        predict(tmp_path, trainer={"precision": "bf16-true"})
+    assert {line["batch_shape"] for line in lines(tmp_path)} == {3}
+    assert {p.dtype for p in predict.module.decoder.unet.parameters()} == {torch.bfloat16}
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_weights_come_back_as_they_were(dtype):
     module = torch.nn.Linear(64, 64).to(dtype)

@@ -125,20 +125,18 @@ def test_what_stops_the_first_rank_stops_all(tmp_path, brain, generator):
 
 
 def test_a_launchers_process_finishes_its_batch_when_another_is_through(tmp_path, brain, generator):
-    """Lightning's observer of child processes would kill it as soon as one of them ends with 75."""
+    """The child has nothing to draw and hears the signal from its launcher."""
     out = tmp_path / "run"
     words = arguments(brain, generator, out, *TWO, "--data.limit", "1", "--model.num_inference_steps", "900")
     process = subprocess.Popen(
-        [sys.executable, "-m", "fmri_lightning", *words, "--model.batch_size", "6"], stdout=subprocess.DEVNULL,
+        [sys.executable, "-m", "fmri_lightning", *words, "--model.batch_size", "3"], stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     wait_for((out / "predict.yaml").is_file)
     time.sleep(1)
     process.send_signal(signal.SIGTERM)
-    begin_s = time.monotonic()
     said = process.communicate(timeout=200)[1]
     assert process.returncode == 75, said
-    assert time.monotonic() - begin_s > 6, "the observer looks every five seconds: nothing was tried"
     assert len(pictures(out)) == 1
     assert not (out / ".lock").exists()
 

@@ -91,5 +91,7 @@ def test_what_retrieval_cannot_do_is_refused(tmp_path, predict, retrieve, brain)
 
 def test_dry_run_of_retrieval(tmp_path, retrieve, capsys):
     retrieve(tmp_path / "run", dry_run=True)
-    assert f"{N_TEST} pictures to look up (0 done)" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"{N_TEST} pictures to look up (0 done)" in out
+    assert "batches" not in out, "there is nothing worth timing"
     assert not (tmp_path / "run").exists()

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -33,6 +35,24 @@ def test_a_signal_ends_the_run_after_the_batch(tmp_path, predict, monkeypatch, n
     monkeypatch.undo()
     predict(tmp_path)
     assert summary(tmp_path)["n_generated"] == N_TEST
+
+
+def test_lightnings_observer_of_child_processes_spares_the_others(monkeypatch):
+    """It kills all ranks once one has ended with another code than 0, and 75 is one: the others finish their batch."""
+    from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
+
+    from fmri_lightning.generation.interruption import _spare_unfinished_ranks
+
+    child = subprocess.Popen([sys.executable, "-c", "raise SystemExit(75)"])
+    child.wait()
+    observer, killed = _ChildProcessObserver(os.getpid(), [child], sleep_period=3600), []
+    monkeypatch.setattr(observer, "_terminate_all", lambda: killed.append(True))
+    assert observer._run()
+    assert killed == [True]
+    observer.start()
+    _spare_unfinished_ranks()
+    assert observer._run()
+    assert killed == [True]
 
 
 def test_ctrl_c_twice_ends_at_once(tmp_path, predict, monkeypatch):
