@@ -109,7 +109,7 @@ def finish_run(module: ReconstructionModule, info: RunInfo) -> None:
     write_json(folder / SUMMARY, _summary(module, info, finished, failed, choices))
     print(folder / SUMMARY)
     missing = [unit for unit in sorted(wanted) if unit not in finished]
-    print(f"{len(finished)} of {n_asked} pictures in {folder / 'images'}")
+    print(f"{len(finished)} of {n_asked} pictures in {folder / ('images' if module.n_samples == 1 else 'samples')}")
     if missing:
         reasons = {record.reason for record in failed.values()} or {"never drawn"}
         raise StageError(

@@ -208,9 +208,15 @@ def load_unclip(config: DecoderConfig, data: object = None) -> UnclipDecoder:
 
 
 def _load_pipeline(folder: Path) -> Any:
-    from diffusers import StableUnCLIPImg2ImgPipeline
     from diffusers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
+    # Importing the pipeline tells that torchvision is missing, for an image processor that is not used here.
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    from diffusers import StableUnCLIPImg2ImgPipeline
+
+    transformers_logging.set_verbosity(verbosity)
     logging.disable_progress_bar()
     dropped = ["image_encoder", "feature_extractor"]
     dropped += [name for name in ("text_encoder", "tokenizer") if not (folder / name).is_dir()]
