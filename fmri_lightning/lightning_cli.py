@@ -182,10 +182,11 @@ class StageCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Hand ``--output_dir`` and ``--dry_run`` to the model.
 
-        A link would do so too, but swallow what the model was given by ``--model`` or a YAML.
+        A link would do so too, but swallow what the model was given by ``--model`` or a YAML when they are not given.
+        They are taken out of the configuration: a saved ``predict.yaml`` can be run again with either form.
 
         Raises:
-            UsageError: The model does not know them, or was given another folder itself.
+            UsageError: The model does not know them.
         """
         if self.subcommand != "predict":
             return
@@ -196,10 +197,7 @@ class StageCLI(LightningCLI):
                 continue
             if name not in model.init_args:
                 raise UsageError(f"{model.class_path} takes no --{name}")
-            own = model.init_args[name]
-            if own not in (unset, value):
-                raise UsageError(f"--{name} is {value}, --model.{name} is {own}; give one of them")
-            model.init_args[name] = value
+            model.init_args[name], given[name] = value, unset
 
     def _parse_ckpt_path(self) -> None:
         """Keep the configuration: Lightning would merge the checkpoint's hyperparameters over it."""

@@ -159,7 +159,7 @@ def _clear_stale_lock(lock: Path, me: Holder) -> None:
     try:
         with open(lock, "r+", encoding="utf-8") as handle:
             # Two jobs may find the same dead lock: the removal itself is exclusive, and only of the file we read. Where
-            # the file system locks nothing, the job with the better luck removes a lock that is dead in any case.
+            # the file system locks nothing, two jobs that find a dead lock in the same instant may both get in.
             with contextlib.suppress(OSError):
                 fcntl.flock(handle, fcntl.LOCK_EX)
             text = handle.read()

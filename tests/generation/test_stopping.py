@@ -214,12 +214,15 @@ class TestCommandLine:
     def test_the_models_own_folder_is_not_swallowed(self, tmp_path, brain, generator, capsys):
         from fmri_lightning.cli import main
 
-        words = arguments(brain, generator, tmp_path / "one", "--model.output_dir", str(tmp_path / "two"))
-        assert main(words) == 2
-        assert "give one of them" in capsys.readouterr().err
+        words = arguments(brain, generator, "", "--model.output_dir", str(tmp_path / "two"), "--data.limit", "1")
         place = words.index("--output_dir")
-        assert main([*words[:place], *words[place + 2 :], "--data.limit", "1"]) == 0, capsys.readouterr().err
+        assert main([*words[:place], *words[place + 2 :]]) == 0, capsys.readouterr().err
         assert len(pictures(tmp_path / "two")) == 1
+        # What a run has saved can be run again into another folder, by either flag.
+        for flag in ("--output_dir", "--model.output_dir"):
+            again = ["predict", "--config", str(tmp_path / "two" / "predict.yaml"), flag, str(tmp_path / flag)]
+            assert main(again) == 0, capsys.readouterr().err
+            assert pictures(tmp_path / flag) == pictures(tmp_path / "two")
 
     def test_seed_settings_compose(self, tmp_path, brain, generator, capsys):
         from fmri_lightning.cli import main
