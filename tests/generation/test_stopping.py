@@ -218,11 +218,16 @@ class TestCommandLine:
         place = words.index("--output_dir")
         assert main([*words[:place], *words[place + 2 :]]) == 0, capsys.readouterr().err
         assert len(pictures(tmp_path / "two")) == 1
-        # What a run has saved can be run again into another folder, by either flag.
-        for flag in ("--output_dir", "--model.output_dir"):
-            again = ["predict", "--config", str(tmp_path / "two" / "predict.yaml"), flag, str(tmp_path / flag)]
-            assert main(again) == 0, capsys.readouterr().err
-            assert pictures(tmp_path / flag) == pictures(tmp_path / "two")
+
+    @pytest.mark.parametrize("flag", ["--output_dir", "--model.output_dir"])
+    def test_what_a_run_has_saved_runs_again_into_another_folder(self, tmp_path, brain, generator, capsys, flag):
+        from fmri_lightning.cli import main
+
+        assert main(arguments(brain, generator, tmp_path / "one", "--data.limit", "1")) == 0, capsys.readouterr().err
+        again = ["predict", "--config", str(tmp_path / "one" / "predict.yaml"), flag, str(tmp_path / "two")]
+        assert main(again) == 0, capsys.readouterr().err
+        assert len(pictures(tmp_path / "one")) == 1
+        assert pictures(tmp_path / "two") == pictures(tmp_path / "one")
 
     def test_seed_settings_compose(self, tmp_path, brain, generator, capsys):
         from fmri_lightning.cli import main
