@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmri_lightning.metrics.checks import require_equal_shapes
+from fmri_lightning.metrics.pearson import pearson
 
 
 def pixel_correlation(images_a: NDArray[np.generic], images_b: NDArray[np.generic]) -> NDArray[np.float64]:
@@ -26,15 +27,5 @@ def pixel_correlation(images_a: NDArray[np.generic], images_b: NDArray[np.generi
         ValueError: Shapes differ.
     """
     require_equal_shapes(images_a, images_b, "picture sets")
-    n = images_a.shape[0]
-    correlation = np.full(n, np.nan)
-    for i in range(n):
-        a = np.asarray(images_a[i], dtype=np.float64).ravel()
-        b = np.asarray(images_b[i], dtype=np.float64).ravel()
-        # A constant float picture keeps a rounding residue after centring, so test the range instead.
-        if np.ptp(a) == 0.0 or np.ptp(b) == 0.0:
-            continue
-        a = a - a.mean()
-        b = b - b.mean()
-        correlation[i] = (a @ b) / np.sqrt((a @ a) * (b @ b))
-    return correlation
+    pairs = zip(images_a, images_b, strict=True)
+    return np.array([pearson(a.reshape(-1), b.reshape(-1)) for a, b in pairs], dtype=np.float64)

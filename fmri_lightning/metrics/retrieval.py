@@ -15,8 +15,8 @@ def retrieval_ranks(similarity: NDArray[np.floating], ids: NDArray[np.integer] |
     """Rank of the true candidate (the diagonal) for every query (row).
 
     With ``similarity[i, j] = cos(brain i, picture j)`` rows answer "which picture does this brain
-    show" (``image_given_brain``) and the transpose "which brain saw this picture"
-    (``brain_given_image``). The published code of MindEye prints the second as "image retrieval" and
+    show" (``picture_from_brain``) and the transpose "which brain saw this picture"
+    (``brain_from_picture``). The published code of MindEye prints the second as "image retrieval" and
     the first as "brain retrieval", because its similarity helper returns a transpose.
 
     Args:
@@ -86,6 +86,62 @@ def top_k(ranks: NDArray[np.integer], k: int) -> NDArray[np.float64]:
     if k < 1:
         raise ValueError(f"top-k needs k of at least 1, not {k}")
     return (np.asarray(ranks) <= k).astype(np.float64)
+
+
+def reciprocal_rank(ranks: NDArray[np.integer]) -> NDArray[np.float64]:
+    """One over the rank of each query's match.
+
+    Args:
+        ranks: Ranks (n,), 1 = first.
+
+    Returns:
+        float64 (n,) in 0..1; the mean is the mean reciprocal rank. Chance is the mean of 1/1 .. 1/m among m
+        candidates.
+    """
+    return np.asarray(1.0 / np.asarray(ranks, dtype=np.float64))
+
+
+def csls(similarity: NDArray[np.floating], k: int = 10) -> NDArray[np.float64]:
+    """Cross-domain similarity local scaling (Conneau et al., 2018): takes hubs down.
+
+    ``2 cos(q, c) - r(q) - r(c)``, where r(q) is the mean cosine of query q with its k nearest candidates and r(c)
+    that of candidate c with its k nearest queries. A candidate that is near to every query loses its advantage.
+    The transpose of the result is the result of the transpose. Scores of a query depend on the other queries,
+    that is on the other test predictions.
+
+    The true match is among the neighbours, as in the paper, and so is every row and column of the matrix: repeats
+    of one stimulus are neighbours of each other's match. Where they should count once, average them first or pass
+    each stimulus once.
+
+    Args:
+        similarity: Cosines (n, m), queries in rows, candidates in columns.
+        k: Number of neighbours; where there are fewer, all of them.
+
+    Returns:
+        float64 (n, m); NaN where the cosine is NaN, which is nobody's neighbour.
+
+    Raises:
+        ValueError: k is below 1, or the matrix is not (n, m).
+    """
+    if k < 1:
+        raise ValueError(f"local scaling needs at least 1 neighbour, not {k}")
+    if similarity.ndim != 2:
+        raise ValueError(f"the similarity must be (n, m), not {similarity.shape}")
+    cosines = np.asarray(similarity, dtype=np.float64)
+    of_query, of_candidate = _neighbourhood(cosines, k), _neighbourhood(cosines.T, k)
+    return np.asarray(2.0 * cosines - of_query[:, None] - of_candidate[None, :])
+
+
+def _neighbourhood(cosines: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+    """Mean of the k largest values of each row, without NaN; NaN for a row of NaN."""
+    n, m = cosines.shape
+    known = np.where(np.isnan(cosines), -np.inf, cosines)
+    if k < m:
+        known = np.partition(known, m - k, axis=1)[:, m - k :]
+    found = known > -np.inf
+    mean = np.full(n, np.nan)
+    np.divide(np.where(found, known, 0.0).sum(axis=1), found.sum(axis=1), out=mean, where=found.any(axis=1))
+    return mean
 
 
 class PooledRetrieval(NamedTuple):

@@ -6,27 +6,61 @@ import pytest
 from fmri_lightning.metrics.pixcorr import pixel_correlation
 
 
-def test_equals_numpy_corrcoef() -> None:
+def reference(a: np.ndarray, b: np.ndarray) -> list[float]:
+    return [np.corrcoef(x.ravel().astype(float), y.ravel().astype(float))[0, 1] for x, y in zip(a, b, strict=True)]
+
+
+@pytest.mark.parametrize("size", [32, 75, 130])
+def test_equals_numpy_corrcoef(size: int) -> None:
     rng = np.random.default_rng(0)
-    a = rng.random((6, 32, 32, 3)).astype(np.float32)
+    a = rng.random((6, size, size, 3)).astype(np.float32)
     b = (0.5 * a + 0.5 * rng.random(a.shape)).astype(np.float32)
-    expected = [np.corrcoef(x.ravel().astype(float), y.ravel().astype(float))[0, 1] for x, y in zip(a, b, strict=True)]
-    assert np.abs(pixel_correlation(a, b) - expected).max() < 1e-12
+    assert np.abs(pixel_correlation(a, b) - reference(a, b)).max() < 1e-12
+    assert (
+        np.abs(pixel_correlation(a[:, ::2, :, ::-1], b[:, ::2, :, ::-1]) - reference(a[:, ::2], b[:, ::2])).max()
+        < 1e-12
+    )
+
+
+def test_nearly_constant_pictures_equal_numpy() -> None:
+    rng = np.random.default_rng(4)
+    texture = rng.standard_normal((2, 90, 90, 3))
+    texture[1] += texture[0]
+    faint = (1.0 - 1e-6 * np.abs(texture)).astype(np.float32)
+    assert np.abs(pixel_correlation(faint[:1], faint[1:]) - reference(faint[:1], faint[1:])).max() < 1e-9
+    one_pixel = np.full((1, 90, 90, 3), 0.7, dtype=np.float32)
+    for place in ((0, 0, 0), (40, 3, 1), (89, 89, 2)):
+        dot = one_pixel.copy()
+        dot[0][place] = 0.7000001
+        assert pixel_correlation(dot, faint[1:]) == pytest.approx(reference(dot, faint[1:]), abs=1e-9)
+        assert pixel_correlation(dot, dot)[0] == 1.0
+    # The first pixel is far from all others.
+    corner = rng.random((1, 90, 90, 3))
+    corner[0, 0, 0] = 1e4
+    assert pixel_correlation(corner, texture[:1]) == pytest.approx(reference(corner, texture[:1]), abs=1e-9)
 
 
 def test_known_answers() -> None:
     a = np.random.default_rng(1).integers(0, 256, (1, 16, 16, 3), dtype=np.uint8)
-    assert pixel_correlation(a, a)[0] == pytest.approx(1.0, abs=1e-15)
+    assert pixel_correlation(a, a)[0] == 1.0
     assert pixel_correlation(a, 255 - a)[0] == pytest.approx(-1.0, abs=1e-15)
     assert pixel_correlation(a, a / 255.0 * 0.3 + 0.1)[0] == pytest.approx(1.0, abs=1e-12)
 
 
-def test_constant_picture_is_nan_and_touches_no_other() -> None:
-    a = np.random.default_rng(2).random((3, 8, 8, 3)).astype(np.float32)
+@pytest.mark.parametrize("level", [0.0, 0.1, 1.0])
+def test_constant_picture_is_nan_and_touches_no_other(level: float) -> None:
+    a = np.random.default_rng(2).random((3, 80, 80, 3)).astype(np.float32)
     b = a.copy()
-    b[1] = 0.1
-    r = pixel_correlation(a, b)
-    assert np.isnan(r).tolist() == [False, True, False]
+    b[1] = level
+    assert np.isnan(pixel_correlation(a, b)).tolist() == [False, True, False]
+    assert np.isnan(pixel_correlation(b, a)).tolist() == [False, True, False]
+
+
+def test_a_picture_that_begins_with_a_flat_area_is_not_constant() -> None:
+    rng = np.random.default_rng(5)
+    a, b = rng.random((2, 1, 150, 150, 3)).astype(np.float32)
+    a[0, :149] = 0.5
+    assert pixel_correlation(a, b) == pytest.approx(reference(a, b), abs=1e-12)
 
 
 def test_independent_pictures_centre_on_zero() -> None:
