@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fmri_lightning.metrics.checks import ids_or_positions
+
 
 def permutation_p(observed: float, null: NDArray[np.generic]) -> float:
     """One-sided p of an observed value against values drawn under the null.
@@ -28,27 +30,36 @@ def permutation_p(observed: float, null: NDArray[np.generic]) -> float:
     return float((np.count_nonzero(values >= observed) + 1) / (values.size + 1))
 
 
-def paired_sign_flip(differences: NDArray[np.generic], n_permutations: int = 9999, seed: int = 0) -> float:
+def paired_sign_flip(
+    differences: NDArray[np.generic],
+    n_permutations: int = 9999,
+    seed: int = 0,
+    ids: NDArray[np.integer] | None = None,
+) -> float:
     """Two-sided p that paired differences are symmetric around zero.
 
     Under the null that two runs are exchangeable, the sign of each stimulus's difference is a coin
-    toss; the statistic is the absolute mean difference.
+    toss; the statistic is the absolute mean difference over stimuli.
 
     Args:
-        differences: Score of one run minus score of the other, one value per stimulus (n,). Average
-            the repeats of a stimulus before: they are not independent.
+        differences: Score of one run minus score of the other (n,).
         n_permutations: Random sign patterns.
         seed: Seed of the patterns.
+        ids: Stimulus of each difference (n,); repeats are not independent, so their mean is one value. None when
+            every difference is its own stimulus.
 
     Returns:
         p in (0, 1].
 
     Raises:
-        ValueError: No differences, or NaN among them.
+        ValueError: No differences, NaN among them, or ids of another length.
     """
     values = np.asarray(differences, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
         raise ValueError(f"the sign-flip test needs differences of shape (n,) with n > 0, not {values.shape}")
+    if ids is not None:
+        _, block = np.unique(ids_or_positions(ids, values.size), return_inverse=True)
+        values = np.bincount(block, weights=values) / np.bincount(block)
     generator = np.random.default_rng(seed)
     null = np.empty(n_permutations)
     for start in range(0, n_permutations, 1024):

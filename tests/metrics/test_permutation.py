@@ -32,6 +32,32 @@ def test_sign_flip_is_uniform_under_the_null() -> None:
     assert stats.kstest(p, "uniform").pvalue > 0.01
 
 
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_p_of_exchangeable_runs_is_uniform(repeats):
+    """1,000 pairs of runs with skewed scores; repeats share what is particular to their stimulus."""
+    rng = np.random.default_rng(10)
+    ids = np.repeat(np.arange(40), repeats)
+    p = []
+    for trial in range(1000):
+        runs = rng.gamma(1.0, size=(2, 40))[:, ids] + 0.3 * rng.gamma(1.0, size=(2, len(ids)))
+        p.append(paired_sign_flip(runs[0] - runs[1], n_permutations=199, seed=trial, ids=ids))
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+    assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=2.6 * np.sqrt(0.05 * 0.95 / 1000))
+    if repeats > 1:
+        rng = np.random.default_rng(11)
+        naive = [
+            paired_sign_flip((rng.gamma(1.0, size=(2, 40))[:, ids] * [[1], [-1]]).sum(axis=0), 199, seed=trial)
+            for trial in range(200)
+        ]
+        assert np.mean(np.array(naive) <= 0.05) > 0.15
+
+
+def test_repeats_count_as_their_mean() -> None:
+    differences, ids = np.array([0.3, 0.5, -0.1, 0.2, 0.4]), np.array([7, 7, 7, 2, 4])
+    by_hand = np.array([0.2, 0.4, 0.7 / 3])
+    assert paired_sign_flip(differences, 499, ids=ids) == paired_sign_flip(by_hand, 499)
+
+
 def test_clear_difference_is_found_from_either_side() -> None:
     differences = 0.5 + 0.1 * np.random.default_rng(1).standard_normal(40)
     assert paired_sign_flip(differences, n_permutations=999) == pytest.approx(0.001)
