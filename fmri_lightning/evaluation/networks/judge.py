@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,28 +20,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fmri_lightning.embeddings.image_encoder import weights_hash
 from fmri_lightning.errors import BadInputError
+from fmri_lightning.evaluation.networks.base import Features, MissingNetworkError, Seen
+from fmri_lightning.evaluation.networks.node_network import as_tensor, flattened
+from fmri_lightning.evaluation.networks.released_weights import first_line
+from fmri_lightning.evaluation.networks.uses import NetworkUse
 
-LABEL = "judge (shift-tolerant AlexNet), a stand-in for AlexNet"
 SKIP_HINT = "pip install --no-deps stlpips-pytorch"
 _WEIGHTS = "weights/vST0.0/alex_shift_tolerant.pth"
 _WIDTHS = (64, 192, 384, 256, 256)
 _CONVOLUTIONS = ("net.slice1.0", "net.slice2.5", "net.slice3.9", "net.slice4.11", "net.slice5.13")
-
-
-class Seen(NamedTuple):
-    """What the judge found in n picture pairs.
-
-    Attributes:
-        first: ``alexnet2`` and ``alexnet5`` of the first pictures, float16 (n, d): half precision keeps
-            the features of 1,000 pictures under 1 GB and moves a correlation by less than 1e-4.
-        second: The same of their partners.
-        distance: Perceptual distance of each pair, float64 (n,), 0 for equal pictures.
-    """
-
-    first: dict[str, NDArray[np.floating]]
-    second: dict[str, NDArray[np.floating]]
-    distance: NDArray[np.float64]
 
 
 class BlurPool(nn.Module):
@@ -134,33 +122,67 @@ class Judge(nn.Module):
             total += weighted.sum(dim=1).mean(dim=(1, 2))
         return total
 
-    def look(self, first: NDArray[np.float32], second: NDArray[np.float32], size_px: int) -> Seen:
-        """Features and distances of picture pairs.
+
+class JudgeNetwork:
+    """The judge, seen through its use.
+
+    Args:
+        judge: The network.
+        use: Nodes are the numbers of its maps, counted from 0.
+    """
+
+    def __init__(self, judge: Judge, use: NetworkUse) -> None:
+        self.judge = judge
+        self.use = use
+        self.facts = {"weights": use.weights, "hash": weights_hash(judge), "torch": torch.__version__}
+
+    def features(self, pictures: NDArray[np.float32]) -> Features:
+        """Rectified maps of some layers.
 
         Args:
-            first: Pictures (n, height, width, 3) in 0..1; a few at a time, maps stay in memory.
-            second: Their partners, same shape.
-            size_px: Side that both are resized to before the network sees them.
+            pictures: (n, size, size, 3) in 0..1; a few at a time, maps stay in memory.
 
         Returns:
-            What was found.
+            Feature name to float16 (n, d).
         """
         with torch.inference_mode():
-            maps_a, maps_b = (self(network_input(pictures, size_px)) for pictures in (first, second))
-            distance = self.layer_distances(maps_a, maps_b).numpy().astype(np.float64)
-            return Seen(identification_layers(maps_a), identification_layers(maps_b), distance)
+            return self._layers(self.judge(as_tensor(pictures)))
+
+    def look(self, first: NDArray[np.float32], second: NDArray[np.float32]) -> Seen:
+        """Features and perceptual distance of picture pairs.
+
+        Args:
+            first: Pictures (n, size, size, 3) in 0..1; a few at a time, maps stay in memory.
+            second: Their partners, same shape.
+
+        Returns:
+            What was found; the distance is called ``judge_distance``.
+        """
+        with torch.inference_mode():
+            maps_a, maps_b = (self.judge(as_tensor(pictures)) for pictures in (first, second))
+            distance = self.judge.layer_distances(maps_a, maps_b).double().numpy()
+            return Seen(self._layers(maps_a), self._layers(maps_b), {"judge_distance": distance})
+
+    def _layers(self, maps: list[Tensor]) -> Features:
+        return {name: flattened(maps[int(node)]) for name, node in self.use.nodes}
 
 
-def network_input(pictures: NDArray[np.float32], size_px: int) -> Tensor:
-    """Bring pictures (n, height, width, 3) in 0..1 to (n, 3, size, size), bilinear with antialiasing."""
-    values = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
-    return functional.interpolate(values, (size_px, size_px), mode="bilinear", antialias=True, align_corners=False)
+def open_judge(use: NetworkUse) -> JudgeNetwork:
+    """Open the judge with its installed weights.
 
+    Args:
+        use: Its nodes.
 
-def identification_layers(maps: list[Tensor]) -> dict[str, NDArray[np.floating]]:
-    """Flatten the second and the fifth of the judge's maps: float16 (n, d) each."""
-    layers = (("alexnet2", 1), ("alexnet5", 4))
-    return {name: maps[layer].flatten(1).numpy().astype(np.float16) for name, layer in layers}
+    Returns:
+        The network.
+
+    Raises:
+        MissingNetworkError: The weights are not installed.
+    """
+    weights = judge_weights()
+    if weights is None:
+        raise MissingNetworkError(SKIP_HINT)
+    return JudgeNetwork(load_judge(weights), use)
 
 
 def _unit_channels(maps: Tensor) -> Tensor:
@@ -201,6 +223,7 @@ def load_judge(weights: Path) -> Judge:
             state[f"convolutions.{layer}.bias"] = stored[f"{name}.bias"]
             state[f"channel_weight_{layer}"] = stored[f"lin{layer}.model.1.weight"]
         judge.load_state_dict(state)
-    except (OSError, KeyError, RuntimeError) as error:
-        raise BadInputError(f"{weights} is not the judge's network: {error}; reinstall it: {SKIP_HINT}") from error
+    except Exception as error:  # torch raises several kinds for a damaged file
+        reason = first_line(error)
+        raise BadInputError(f"{weights} is not the judge's network: {reason}; reinstall it: {SKIP_HINT}") from error
     return judge.eval().requires_grad_(False)

@@ -1,0 +1,1 @@
+"""Networks that pictures are compared through: the published ones behind an extra, and the demo's judge."""
