@@ -124,6 +124,9 @@ def require_same_space(a: EmbeddingSpace, b: EmbeddingSpace, what_a: str, what_b
         )
 
 
+STIMULUS_CATEGORIES = "stimulus_categories.csv"
+"""File of a data root that says what its stimuli show: columns nsd_id and category, a row per category."""
+
 TRIAL_DTYPES: dict[str, str] = {
     "subject": "str",
     "session": "int16",

@@ -39,10 +39,12 @@ class Meaning:
     Attributes:
         attributes: float32 (n, n_attributes), mostly 0..1.
         domains: float32 (n, 4), how strongly each of DOMAINS is present, 0..1.
+        categories: What each of the n pictures shows, in alphabetical order: things of a scene, class of a photograph.
     """
 
     attributes: FloatArray
     domains: FloatArray
+    categories: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def scene_source(seed: int, size_px: int) -> PictureSource:
         pictures, scenes = draw_scenes("stimuli", numbers, seed, size_px)
         attributes = np.stack([scene.semantic_vector() for scene in scenes])
         domains = np.array([_scene_domains(scene) for scene in scenes], dtype=np.float32)
-        return pictures, Meaning(attributes.reshape(-1, N_SEMANTIC), domains)
+        shown = tuple(tuple(sorted({thing.category for thing in scene.objects})) for scene in scenes)
+        return pictures, Meaning(attributes.reshape(-1, N_SEMANTIC), domains, shown)
 
     return PictureSource("scenes", f"scenes, seed {seed}, {size_px} px", read)
 
@@ -179,7 +182,8 @@ def _photograph_meaning(pictures: Pictures, classes: list[str], seed: int) -> Me
     codes = np.array([_class_code(name, seed) for name in classes], dtype=np.float32)
     domains = 1.0 / (1.0 + np.exp(-(1.5 * codes[:, :4] + appearance[:, :4] - 1.5)))
     attributes = np.concatenate([codes, appearance], axis=1)
-    return Meaning(attributes.astype(np.float32), domains.astype(np.float32))
+    shown = tuple((name,) for name in classes)
+    return Meaning(attributes.astype(np.float32), domains.astype(np.float32), shown)
 
 
 def _class_code(name: str, seed: int) -> npt.NDArray[np.float64]:

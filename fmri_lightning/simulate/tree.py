@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -12,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fmri_lightning.progress import track
+from fmri_lightning.records import STIMULUS_CATEGORIES
 from fmri_lightning.simulate.experiment import make_experiment
 from fmri_lightning.simulate.mindeye_tree import MindEyeTree
 from fmri_lightning.simulate.nsd_tree import NsdTree
@@ -58,6 +61,7 @@ def write_tree(root: Path, plan: Plan, source: PictureSource) -> dict[str, dict[
         layout = NsdTree(root, experiment, plan.seed, frozenset(plan.nifti_sessions))
     layout.write_design()
     maps, meaning = _write_pictures(layout, source, experiment.n_catalogue, plan.size_px)
+    _write_categories(root / STIMULUS_CATEGORIES, meaning.categories)
     facts = {}
     for number in plan.numbers:
         rows = experiment.subjectim[number - 1] - 1
@@ -73,6 +77,7 @@ def _write_pictures(
 ) -> tuple[npt.NDArray[np.float32], Meaning]:
     """Write the catalogue block by block and return its channels (n, N_CHANNELS, GRID * GRID) and meaning."""
     maps, attributes, domains = [], [], []
+    categories: list[tuple[str, ...]] = []
     with layout.open_pictures(size_px) as write:
         for start in track(range(0, n_catalogue, _BLOCK), "drawing pictures"):
             pictures, meaning = source.read(np.arange(start, min(start + _BLOCK, n_catalogue)))
@@ -80,4 +85,14 @@ def _write_pictures(
             maps.append(channel_maps(pictures))
             attributes.append(meaning.attributes)
             domains.append(meaning.domains)
-    return np.concatenate(maps), Meaning(np.concatenate(attributes), np.concatenate(domains))
+            categories += meaning.categories
+    return np.concatenate(maps), Meaning(np.concatenate(attributes), np.concatenate(domains), tuple(categories))
+
+
+def _write_categories(path: Path, categories: tuple[tuple[str, ...], ...]) -> None:
+    """Write what each picture shows: a row per category of a picture."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["nsd_id", "category"])
+    table.writerows([nsd_id, category] for nsd_id, shown in enumerate(categories) for category in shown)
+    path.write_text(text.getvalue(), encoding="utf-8")

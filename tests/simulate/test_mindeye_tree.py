@@ -74,7 +74,7 @@ def test_the_root_holds_the_published_names_and_nothing_else(root):
         *("betas_all_subj01_fp32_renorm.hdf5", "betas_all_subj02_fp32_renorm.hdf5", "COCO_73k_subj_indices.hdf5"),
         *("coco_images_224_float16.hdf5", "brain_region_masks.hdf5", "shared1000.npy", "test_73k_images.npy"),
         *(f"wds/subj{subject:02d}/train/{tar}.tar" for subject, n in SESSIONS.items() for tar in range(n)),
-        *("wds/subj01/new_test/0.tar", "wds/subj02/new_test/0.tar", "SIMULATED.json"),
+        *("wds/subj01/new_test/0.tar", "wds/subj02/new_test/0.tar", "SIMULATED.json", "stimulus_categories.csv"),
     }
 
 
