@@ -1,0 +1,1 @@
+"""Published numbers of fMRI-to-image systems on NSD, one record a cell, each with where it was read."""
