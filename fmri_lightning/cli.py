@@ -56,6 +56,9 @@ COMMANDS: dict[str, Command] = {
     ),
     "predict": Command("draw pictures from brain activity"),
     "evaluate": Command("score pictures by published protocols", "fmri_lightning.evaluation.command:evaluate"),
+    "ratings": Command(
+        "write a page for blind ratings by people, or score them", "fmri_lightning.evaluation.ratings.command:ratings"
+    ),
     "report": Command("write one page with pictures and numbers", "fmri_lightning.report.command:report"),
     "ceiling": Command(
         "compare encoders with the best possible on a known simulated brain", "fmri_lightning.ceiling.command:ceiling"

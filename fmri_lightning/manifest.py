@@ -31,6 +31,7 @@ MADE_BY = {
     "calibration": "calibrate",
     "reconstructions": "predict",
     "evaluation": "evaluate",
+    "ratings": "ratings",
 }
 """Which command writes which kind of artefact."""
 

@@ -1,0 +1,1 @@
+"""Ratings by people: a page for blind identification, and the scores of what they chose."""
