@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fmri_lightning.errors import BadInputError
-from fmri_lightning.evaluation.pictures import PictureFiles
 from fmri_lightning.index.stimuli import SUFFIXES, StimulusSource, holds_stimuli, open_stimuli
 
-_NSD_ID = re.compile(r"nsd[-_]?0*(\d+)")
+_NSD_ID = re.compile(r"nsd[-_]?0*(\d+)", re.IGNORECASE)
 _GENERATED = "_generated"
 
 
@@ -43,48 +44,82 @@ def open_truth(root: str | None, truth: Path | None) -> StimulusSource:
     return open_stimuli(root=Path(root))
 
 
-def pair_folders(generated: Path, truth: Path) -> tuple[NDArray[np.int32], PictureFiles, PictureFiles | StimulusSource]:
-    """Pair the pictures of two folders.
+@dataclass(frozen=True)
+class Matched:
+    """Files of two folders that are of one stimulus.
 
-    Where every file name of both folders carries ``nsd`` and digits, that number pairs them; otherwise
-    the names without suffix and without ``_generated`` do. The truth may also be an NSD tree.
+    Attributes:
+        by_nsd_id: Whether they were matched by the digits after nsd, else by name.
+        keys: What both sides have: nsd_ids or names, ascending.
+        generated: Key to reconstruction.
+        truth: Key to ground truth; empty where the truth is a data root.
+        missing: Ground truths without a reconstruction.
+        extra: Reconstructions without a ground truth.
+    """
+
+    by_nsd_id: bool
+    keys: list[Any]
+    generated: dict[Any, Path]
+    truth: dict[Any, Path]
+    missing: list[str]
+    extra: list[str]
+
+    def ids(self, keys: list[Any]) -> NDArray[np.int32]:
+        """nsd_id of some keys, or their positions among the names, (n,) int32."""
+        places = {key: position for position, key in enumerate(self.keys)}
+        return np.array(keys if self.by_nsd_id else [places[key] for key in keys], dtype=np.int32)
+
+
+def match_files(generated: Path, truth: Path) -> Matched:
+    """Match the pictures of two folders.
+
+    Where file names of both folders carry ``nsd`` and digits, that number matches them and files without one are
+    nobody's partner; otherwise the names without suffix and without ``_generated`` do. The truth may also be a data
+    root with pictures, such as an NSD tree.
 
     Args:
         generated: Folder of reconstructions.
-        truth: Folder of ground truths, or an NSD tree.
+        truth: Folder of ground truths, or a data root.
 
     Returns:
-        Ids of the items, ascending; the reconstructions; and the ground truths in the same order, or
-        the stimulus source of a tree. Without nsd names an id is the position in the sorted names.
+        What belongs together, and what has no partner.
 
     Raises:
-        BadInputError: A folder is missing or empty, or pictures lack a partner; they are named.
+        BadInputError: A folder is missing or empty, two files of one folder are of one stimulus, or nothing matches.
     """
     recon = _files(generated, "--generated")
+    by_id, nameless = _by_nsd_id(recon)
     if holds_stimuli(truth):
-        by_id = _by_nsd_id(recon)
-        if by_id is None:
+        if not by_id:
             raise BadInputError(f"{generated}: names must carry nsd and digits to be scored against the tree {truth}")
-        ids = sorted(by_id)
-        return np.array(ids, np.int32), PictureFiles([by_id[i] for i in ids]), open_stimuli(root=truth)
+        known = set(open_stimuli(root=truth).ids.tolist())
+        keys = sorted(set(by_id) & known)
+        extra = nameless + [by_id[key].name for key in sorted(set(by_id) - known)]
+        return _some_match(Matched(True, keys, by_id, {}, [], extra), generated, truth, recon, [])
     originals = _files(truth, "--truth")
-    recon_ids, truth_ids = _by_nsd_id(recon), _by_nsd_id(originals)
-    if recon_ids is not None and truth_ids is not None:
-        _require_pairs(set(recon_ids), set(truth_ids), generated, truth, "nsd")
-        ids = sorted(recon_ids)
-        return (
-            np.array(ids, np.int32),
-            PictureFiles([recon_ids[i] for i in ids]),
-            PictureFiles([truth_ids[i] for i in ids]),
+    truth_by_id, truth_nameless = _by_nsd_id(originals)
+    if by_id and truth_by_id:
+        ours: dict[Any, Path] = dict(by_id)
+        theirs: dict[Any, Path] = dict(truth_by_id)
+    else:
+        ours, theirs = dict(_by_name(recon)), dict(_by_name(originals))
+        nameless, truth_nameless = [], []
+    keys = sorted(set(ours) & set(theirs))
+    missing = truth_nameless + [theirs[key].name for key in sorted(set(theirs) - set(ours))]
+    extra = nameless + [ours[key].name for key in sorted(set(ours) - set(theirs))]
+    matched = Matched(bool(by_id and truth_by_id), keys, ours, theirs, missing, extra)
+    return _some_match(matched, generated, truth, recon, originals)
+
+
+def _some_match(matched: Matched, generated: Path, truth: Path, recon: list[Path], originals: list[Path]) -> Matched:
+    if not matched.keys:
+        theirs = f", those of {truth} {', '.join(p.name for p in originals[:3])}, ..." if originals else ""
+        raise BadInputError(
+            f"no picture of {generated} has a partner in {truth}: its names are "
+            f"{', '.join(p.name for p in recon[:3])}, ...{theirs}; pictures match by the digits after nsd, else by "
+            "equal names"
         )
-    recon_names, truth_names = _by_name(recon), _by_name(originals)
-    _require_pairs(set(recon_names), set(truth_names), generated, truth, "")
-    names = sorted(recon_names)
-    return (
-        np.arange(len(names), dtype=np.int32),
-        PictureFiles([recon_names[name] for name in names]),
-        PictureFiles([truth_names[name] for name in names]),
-    )
+    return matched
 
 
 def _files(folder: Path, flag: str) -> list[Path]:
@@ -92,21 +127,26 @@ def _files(folder: Path, flag: str) -> list[Path]:
         raise BadInputError(f"no folder {folder}; give {flag} a folder of pictures")
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     if not found:
-        raise BadInputError(f"{folder} holds no pictures ({', '.join(SUFFIXES)}); give {flag} a folder of pictures")
+        inside = sorted(p.parent.name for p in folder.glob("*/*") if p.suffix.lower() in SUFFIXES)
+        hint = f"{flag} {folder / inside[0]}" if inside else f"{flag} a folder of pictures"
+        raise BadInputError(f"{folder} holds no pictures ({', '.join(SUFFIXES)}); give {hint}")
     return found
 
 
-def _by_nsd_id(files: list[Path]) -> dict[int, Path] | None:
-    matches = [_NSD_ID.search(path.stem) for path in files]
-    if not all(matches):
-        return None
+def _by_nsd_id(files: list[Path]) -> tuple[dict[int, Path], list[str]]:
+    """Files by the number after nsd, and the names of those without one."""
     by_id: dict[int, Path] = {}
-    for match, path in zip(matches, files, strict=True):
-        nsd_id = int(match.group(1)) if match else -1
+    nameless = []
+    for path in files:
+        match = _NSD_ID.search(path.stem)
+        if match is None:
+            nameless.append(path.name)
+            continue
+        nsd_id = int(match.group(1))
         if nsd_id in by_id:
             raise BadInputError(f"{path.parent}: {by_id[nsd_id].name} and {path.name} are both of nsd{nsd_id}")
         by_id[nsd_id] = path
-    return by_id
+    return by_id, nameless
 
 
 def _by_name(files: list[Path]) -> dict[str, Path]:
@@ -117,19 +157,3 @@ def _by_name(files: list[Path]) -> dict[str, Path]:
             raise BadInputError(f"{path.parent}: {by_name[name].name} and {path.name} are both called {name}")
         by_name[name] = path
     return by_name
-
-
-def _require_pairs(
-    recon: set[int] | set[str], truth: set[int] | set[str], generated: Path, originals: Path, prefix: str
-) -> None:
-    lonely = [(generated, recon - truth, originals), (originals, truth - recon, generated)]
-    complaints = []
-    for folder, names, other in lonely:
-        if names:
-            first = ", ".join(f"{prefix}{name}" for name in sorted(names, key=str)[:5])
-            complaints.append(f"{len(names)} pictures of {folder} have no partner in {other} ({first})")
-    if complaints:
-        raise BadInputError(
-            f"{'; '.join(complaints)}; pictures pair by the digits after nsd, or by equal names: "
-            "rename them or score the common ones from folders of their own"
-        )
