@@ -63,7 +63,7 @@ def test_objects_are_recognised_too(demo_folder: Path) -> None:
     """The judge's fifth layer asks for what is shown, the headline's second can do with colour and layout."""
     for encoder, at_least in (("ridge", 0.76), ("mlp", 0.80)):
         run = demo_folder / "recon" / "subj01" / f"{encoder}_diffusion"
-        found = json.loads((run / "evaluation" / "demo" / "summary.json").read_text())["metrics"]["alexnet5_two_way"]
+        found = json.loads((run / "evaluation" / "demo" / "summary.json").read_text())["metrics"]["judge5_two_way"]
         assert found["value"] >= at_least
         assert found["ceiling"] >= 0.83
         assert abs(found["null"] - 0.5) <= 0.11

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fmri_lightning.errors import BadInputError, UsageError
+
+if TYPE_CHECKING:
+    from fmri_lightning.evaluation.results import Evaluation
+    from fmri_lightning.evaluation.runner import Runner
 
 
 def evaluate(
@@ -14,28 +19,46 @@ def evaluate(
     truth: Path | None = None,
     protocol: str = "demo",
     out: Path | None = None,
+    tables: Path | None = None,
     clip_cache: Path | None = None,
+    betas: Path | None = None,
+    preproc: Path | None = None,
+    categories: Path | None = None,
+    brain_correlation: bool = False,
+    literature: bool = True,
     resamples: int = 2000,
     seed: int = 0,
     dry_run: bool = False,
 ) -> None:
     """Score pictures by a named protocol, with intervals and with the rows that belong beside a score.
 
+    Several runs are also put into one table, with paired tests between runs of one subject.
+
     Args:
         run: Run folders of predict; their controls are found and scored too, and a control that one run
             lacks is taken from another run of the same decoder and seed.
-        generated: Any folder of reconstructions, instead of runs.
+        generated: Any folder of reconstructions of any system, instead of runs. Files pair with --truth by the
+            digits after nsd, else by their names less _generated.
         truth: Ground truth: a folder of pictures or an NSD tree. Runs name their own.
-        protocol: demo or mindeye.
+        protocol: demo, mindeye or brain_diffuser.
         out: Folder of the results; {run}/evaluation by default, one folder a protocol.
+        tables: Folder of the table of several runs; evaluation/{protocol} in the runs' common folder by default.
         clip_cache: CLIP cache of the true embeddings, when it is not where the run says.
+        betas: Beta store, when it is not where the run says (repeat reliability, brain correlation).
+        preproc: Preprocessing, when it is not where the run says (repeat reliability).
+        categories: CSV with the columns nsd_id and category, or COCO's instances_*.json, for rows per category;
+            stimulus_categories.csv of the data root by default.
+        brain_correlation: Also fit a voxel-encoding ridge on training trials and correlate the responses it expects
+            of each picture with the measured ones, per region.
+        literature: Print published numbers below a table that is comparable with them.
         resamples: Bootstrap resamples of every interval.
         seed: Seed of bootstrap and permutations.
         dry_run: Check all inputs and stop.
 
     Raises:
         UsageError: Neither runs nor folders are given, or both.
-        BadInputError: Pictures or ground truths are missing, unreadable, constant or unpaired.
+        BadInputError: Pictures or ground truths of a run are missing, unreadable, constant or unpaired; or two
+            folders have no picture in common.
     """
     if (run is None or not run) == (generated is None):
         raise UsageError("name what to score: --run DIR [DIR ...], or --generated DIR --truth DIR, one of the two")
@@ -44,20 +67,22 @@ def evaluate(
     if resamples < 100:
         raise UsageError(f"--resamples {resamples} gives no interval; take at least 100")
     from fmri_lightning.evaluation.protocols import find_protocol
-    from fmri_lightning.evaluation.runner import Runner, evaluate_folders
+    from fmri_lightning.evaluation.runner import Places, Runner
 
-    runner = Runner(find_protocol(protocol), truth, clip_cache)
+    places = Places(truth, clip_cache, betas, preproc, categories)
+    runner = Runner(find_protocol(protocol), places, resamples, seed, brain_correlation)
     if generated is not None and truth is not None:
-        folder = (out if out is not None else Path("outputs/evaluation") / generated.name) / protocol
-        evaluation = evaluate_folders(runner, generated, truth)
+        folder = (out if out is not None else Path("outputs/evaluation") / generated.resolve().name) / protocol
+        evaluation = runner.evaluate_folders(generated, truth)
         _finish(folder, evaluation, resamples, seed, dry_run)
         return
-    _evaluate_runs(runner, run or [], out, resamples, seed, dry_run)
+    folders = _evaluate_runs(runner, run or [], out, dry_run)
+    if len(folders) > 1:
+        _write_tables(folders, run or [], tables, protocol, literature, resamples, seed)
 
 
-def _evaluate_runs(
-    runner: Any, folders: list[Path], out: Path | None, resamples: int, seed: int, dry_run: bool
-) -> None:
+def _evaluate_runs(runner: Runner, folders: list[Path], out: Path | None, dry_run: bool) -> list[Path]:
+    """Score runs and return the folders of their results."""
     from fmri_lightning.evaluation.runs import load_run
 
     if len({folder.resolve() for folder in folders}) < len(folders):
@@ -71,39 +96,77 @@ def _evaluate_runs(
     if dry_run:
         for one in runs:
             print(f"{one.folder}: {len(one.ids)} pictures, readable and paired; nothing written")
-        return
+        return []
+    written = []
     for one, name in zip(runs, names, strict=True):
         base = one.folder / "evaluation" if out is None else out / name if len(runs) > 1 else out
         evaluation = runner.evaluate(one, [other for other in runs if other is not one])
-        _finish(base / runner.protocol.name, evaluation, resamples, seed, dry_run=False)
+        written.append(base / runner.protocol.name)
+        _finish(written[-1], evaluation, runner.resamples, runner.seed, dry_run=False)
+    return written
 
 
-def _finish(folder: Path, evaluation: Any, resamples: int, seed: int, dry_run: bool) -> None:
-    from fmri_lightning.evaluation.brain import tell_collapse
+def _write_tables(
+    folders: list[Path],
+    runs: list[Path],
+    tables: Path | None,
+    protocol: str,
+    literature: bool,
+    resamples: int,
+    seed: int,
+) -> None:
+    from fmri_lightning.evaluation.tables import write_tables
+
+    common = Path(os.path.commonpath([str(folder.resolve().parent) for folder in runs]))
+    place = tables if tables is not None else common / "evaluation" / protocol
+    for file in write_tables(folders, place, literature, resamples, seed):
+        print(file)
+
+
+def _finish(folder: Path, evaluation: Evaluation, resamples: int, seed: int, dry_run: bool) -> None:
     from fmri_lightning.evaluation.results import SUMMARY, summarise, write_results
 
+    caveats = [str(caveat["sentence"]) for caveat in evaluation.header["caveats"]]
     if dry_run:
-        print(f"{evaluation.header['n']} pictures, readable and paired; nothing written")
+        print("\n".join([*caveats, f"{evaluation.header['n']} pictures, readable and paired; nothing written"]))
         return
     evaluation.config |= {"resamples": resamples, "seed": seed}
     summary = summarise(evaluation, resamples, seed)
     write_results(folder, evaluation, summary)
     print(folder / SUMMARY)
+    _print(summary, caveats)
+
+
+def _print(summary: dict[str, Any], caveats: list[str]) -> None:
+    from fmri_lightning.evaluation.embedding_scores import tell_collapse
+    from fmri_lightning.evaluation.metric_table import is_further
+
     simulated = " (simulated brain)" if summary["simulated"] else ""
     print(f"protocol {summary['protocol']}, n = {summary['n']}{simulated}")
+    further = [name for name in summary["metrics"] if is_further(name)]
     for name, entry in summary["metrics"].items():
-        print(_line(name, entry))
+        if name not in further:
+            print(_line(name, entry))
+    if further:
+        print(f"  and {len(further)} variants of retrieval (centred, CSLS, top-10, mean reciprocal rank) in the file")
+    for region, entry in summary.get("brain_correlation", {}).get("regions", {}).items():
+        if entry["value"] is not None:
+            interval = f"[{entry['ci_low']:.3f}, {entry['ci_high']:.3f}]"
+            print(f"  brain correlation, {region:<15} {entry['value']:.3f} {interval}")
     collapsed = tell_collapse(summary)
-    if collapsed is not None:
-        print(collapsed)
+    for sentence in [*([] if collapsed is None else [collapsed]), *caveats]:
+        print(sentence)
     for reason in sorted(set(summary["skipped"].values())):
         what = [name for name, why in summary["skipped"].items() if why == reason]
-        print(f"  skipped {', '.join(what)}: {reason}")
+        more = f" and {len(what) - 4} more" if len(what) > 5 else ""
+        print(f"  skipped {', '.join(what[:4] if more else what)}{more}: {reason}")
 
 
 def _line(name: str, entry: dict[str, Any]) -> str:
     if entry["value"] is None:
-        return f"  {name:<30} undefined for every picture"
-    line = f"  {name:<30} {entry['value']:.3f} [{entry['ci_low']:.3f}, {entry['ci_high']:.3f}]"
-    beside = [(word, entry[word]) for word in ("chance", "null", "ceiling") if entry[word] is not None]
-    return line + "".join(f"  {word} {value:.3f}" for word, value in beside)
+        return f"  {name:<34} undefined for every picture"
+    line = f"  {name:<34} {entry['value']:.3f} [{entry['ci_low']:.3f}, {entry['ci_high']:.3f}]"
+    beside = [(word, entry[word]) for word in ("chance", "null", "ceiling", "fraction") if entry[word] is not None]
+    undefined = f"  undefined for {entry['n_undefined']}" if entry["n_undefined"] else ""
+    circular = "  circular" if entry["circular"] else ""
+    return line + "".join(f"  {word} {value:.3f}" for word, value in beside) + undefined + circular

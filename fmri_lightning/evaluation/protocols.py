@@ -1,4 +1,4 @@
-"""Named protocols: what is resized to what, which metrics are scored, and what stays uncomputed.
+"""Named protocols: what is resized to what, through which networks, and which test set the name stands for.
 
 A protocol fixes everything that moves a number. The choices are data here, so that every table can
 print them beside its numbers.
@@ -6,60 +6,22 @@ print them beside its numbers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Literal
 
 from fmri_lightning.errors import UsageError
+from fmri_lightning.evaluation.networks.uses import NetworkUse
+from fmri_lightning.evaluation.resizing import Filter, Resize
 
-EVAL_NETS_HINT = "pip install 'fmri-lightning[eval-nets]' (the networks are not part of this version)"
-
-
-@dataclass(frozen=True)
-class MetricInfo:
-    """What a metric is, for tables.
-
-    Attributes:
-        label: Name in words.
-        higher_is_better: Direction.
-        chance: Expected value without any information; None where it depends on the pictures.
-        network: Feature network or embedding space it is computed in, None for pixels.
-        statistic: What is taken over the stimuli.
-        stand_in_for: The published metric that this one takes the place of, None when it is itself.
-    """
-
-    label: str
-    higher_is_better: bool = True
-    chance: float | None = None
-    network: str | None = None
-    statistic: Literal["mean", "median"] = "mean"
-    stand_in_for: str | None = None
-
-
-JUDGE = "shift-tolerant AlexNet"
-
-METRICS: dict[str, MetricInfo] = {
-    "pixcorr": MetricInfo("PixCorr"),
-    "ssim": MetricInfo("SSIM"),
-    "pixcorr_two_way": MetricInfo("two-way, pixels", chance=0.5),
-    "alexnet2_two_way": MetricInfo("two-way, judge layer 2", chance=0.5, network=JUDGE, stand_in_for="AlexNet(2)"),
-    "alexnet5_two_way": MetricInfo("two-way, judge layer 5", chance=0.5, network=JUDGE, stand_in_for="AlexNet(5)"),
-    "judge_distance": MetricInfo("judge distance", higher_is_better=False, network=JUDGE, stand_in_for="LPIPS"),
-    "source_cosine": MetricInfo("embedding cosine", network="source"),
-    "source_centred_cosine": MetricInfo("centred embedding cosine", chance=0.0, network="source"),
-    "image_given_brain_top1": MetricInfo("picture from brain, top-1", network="source"),
-    "image_given_brain_top5": MetricInfo("picture from brain, top-5", network="source"),
-    "image_given_brain_median_rank": MetricInfo(
-        "picture from brain, median rank", higher_is_better=False, network="source", statistic="median"
-    ),
-    "brain_given_image_top1": MetricInfo("brain from picture, top-1", network="source"),
-    "brain_given_image_top5": MetricInfo("brain from picture, top-5", network="source"),
-    "brain_given_image_median_rank": MetricInfo(
-        "brain from picture, median rank", higher_is_better=False, network="source", statistic="median"
-    ),
-    "image_given_brain_top1_of_300": MetricInfo("picture from brain, top-1 of 300 x 30", network="source"),
-    "brain_given_image_top1_of_300": MetricInfo("brain from picture, top-1 of 300 x 30", network="source"),
+SSIM_DEFINITIONS = {
+    "image": "grey .2125/.7154/.0721, Gaussian sigma 1.5 px, 11 taps, population covariance, 5 px cropped",
+    "columns": "the same in one dimension down every column: multichannel=True on grey pictures in scikit-image 0.17",
 }
-"""Every metric this version computes."""
+ANCHORS = {
+    "reconstruction": "reconstruction (distractors are the other ground truths), as coded by MindEye",
+    "original": "original (distractors are the other reconstructions), as coded by Takagi & Nishimoto",
+}
 
 
 @dataclass(frozen=True)
@@ -69,63 +31,105 @@ class Protocol:
     Attributes:
         name: As given to ``--protocol``.
         what: One line for the reader.
-        sizes_px: Sides that a picture is resized to, one after the other; pixel metrics read the last.
-        antialias: Whether resizing filters before it shrinks.
-        picture_metrics: Metrics of pictures, in the order of the table.
-        judge_size_px: Side at which the judge network sees pictures, None where it takes no part.
-        headline: The identification metric that the ladder is read from.
-        not_computed: Metrics of the protocol that this version lacks, and why.
-        test_set: Number of test stimuli that the protocol's name stands for; None for any.
-        anchor: Whose distractors identification draws.
+        picture_metrics: Metrics that the protocol's name stands for, in the order of the table.
+        further_metrics: Metrics that are scored beside them.
+        headline: The metric that the ladder is read from.
+        fallback_headline: What takes its place where the headline's network cannot be had.
+        pixel_steps: How pictures are resized for the metrics of pixels.
+        network_steps: How pictures are resized before each network's own size.
+        network_filter: The filter of that last step.
+        networks: Networks that pictures are seen through.
+        ssim: Key of :data:`SSIM_DEFINITIONS`.
+        anchor: Key of :data:`ANCHORS`: whose distractors identification draws.
+        test_set: Numbers of test stimuli that the protocol's name stands for; None for any.
     """
 
     name: str
     what: str
-    sizes_px: tuple[int, ...]
-    antialias: bool
     picture_metrics: tuple[str, ...]
     headline: str
-    judge_size_px: int | None = None
-    not_computed: dict[str, str] = field(default_factory=dict)
+    pixel_steps: tuple[Resize, ...]
+    network_steps: tuple[Resize, ...]
+    network_filter: Filter
+    networks: tuple[NetworkUse, ...] = ()
+    further_metrics: tuple[str, ...] = ()
+    fallback_headline: str = "pixcorr"
+    ssim: Literal["image", "columns"] = "image"
+    anchor: Literal["reconstruction", "original"] = "reconstruction"
     test_set: tuple[int, ...] | None = None
-    anchor: str = "reconstruction (distractors are the other ground truths), as coded by MindEye"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric of pictures, those of the name first."""
+        return self.picture_metrics + self.further_metrics
 
     def settings(self) -> dict[str, object]:
         """Everything that moves a number, in plain types for summary and manifest."""
         return {
             "name": self.name,
-            "sizes_px": list(self.sizes_px),
-            "antialias": self.antialias,
-            "interpolation": "bilinear",
-            "judge_size_px": self.judge_size_px,
-            "anchor": self.anchor,
-            "ssim": "grey .2125/.7154/.0721, Gaussian sigma 1.5 px, 11 taps, population covariance, 5 px cropped",
+            "pixel_steps": [str(step) for step in self.pixel_steps],
+            "network_steps": [str(step) for step in self.network_steps],
+            "network_filter": self.network_filter,
+            "networks": {use.network: use.settings() for use in self.networks},
+            "ssim": SSIM_DEFINITIONS[self.ssim],
+            "anchor": ANCHORS[self.anchor],
+            "test_set": None if self.test_set is None else list(self.test_set),
         }
 
-    def title(self, n_stimuli: int, n_items: int, n_test_set: int | None, simulated: bool) -> str:
-        """The protocol's name, qualified where the name alone would promise too much.
+    def qualifications(
+        self,
+        n_stimuli: int,
+        n_items: int,
+        n_test_set: int | None,
+        simulated: bool | None,
+        missing: Collection[str] = (),
+        trial_mode: str | None = None,
+    ) -> list[str]:
+        """List why scores are less than the protocol's name promises; nothing where they are it.
 
         Args:
             n_stimuli: Different stimuli scored.
             n_items: Pictures scored; more than stimuli where single trials were drawn.
             n_test_set: Items of the run's full test set, None where unknown.
-            simulated: Whether the brain is simulated.
+            simulated: Whether the brain is simulated, None where unknown.
+            missing: Metrics of the name that were not computed.
+            trial_mode: How repeats were combined, None where unknown.
 
         Returns:
-            For instance ``mindeye, partial 16/1000, metrics missing, not comparable``.
+            For instance ``["partial 16/1000", "metrics missing"]``.
         """
         if self.test_set is None:
             whole = n_test_set is None or n_items >= n_test_set
-            return self.name if whole else f"{self.name}, {n_items} of {n_test_set}"
-        parts = [self.name]
+            return [] if whole else [f"{n_items} of {n_test_set}"]
+        found = []
         if n_stimuli not in self.test_set:
-            parts.append(f"partial {n_stimuli}/{max(self.test_set)}")
+            found.append(f"partial {n_stimuli}/{max(self.test_set)}")
         if simulated:
-            parts.append("simulated brain")
-        if self.not_computed:
-            parts.append("metrics missing")
-        return ", ".join([*parts, "not comparable"]) if len(parts) > 1 else self.name
+            found.append("simulated brain")
+        if trial_mode == "single":
+            found.append("single trials")
+        if set(missing) & set(self.picture_metrics):
+            found.append("metrics missing")
+        return [*found, "not comparable"] if found else []
 
+    def title(self, qualifications: list[str]) -> str:
+        """The protocol's name, qualified where the name alone would promise too much."""
+        return ", ".join([self.name, *qualifications])
+
+
+_STEPS_OF_MINDEYE = (Resize(256, "bilinear"),)
+_PUBLISHED = (
+    "pixcorr",
+    "ssim",
+    "alexnet2_two_way",
+    "alexnet5_two_way",
+    "inception_two_way",
+    "clip_two_way",
+    "efficientnet_b1_distance",
+    "swav_distance",
+)
+_CLIP = "openai/clip-vit-large-patch14@32bd64288804d66eefd0ccbe215aa642df71cc41"
+_ALEXNET_NODES = (("alexnet2", "features.4"), ("alexnet5", "features.11"))
 
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
@@ -133,31 +137,66 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol(
             name="demo",
             what="64 px pictures of the mini models; the judge network stands in for AlexNet",
-            sizes_px=(64,),
-            antialias=True,
             picture_metrics=(
                 "pixcorr",
                 "ssim",
                 "pixcorr_two_way",
-                "alexnet2_two_way",
-                "alexnet5_two_way",
+                "judge2_two_way",
+                "judge5_two_way",
                 "judge_distance",
             ),
-            headline="alexnet2_two_way",
-            judge_size_px=128,
+            further_metrics=("mse", "psnr"),
+            headline="judge2_two_way",
+            fallback_headline="pixcorr_two_way",
+            pixel_steps=(Resize(64, "bilinear_antialias"),),
+            network_steps=(Resize(64, "bilinear_antialias"),),
+            network_filter="bilinear_antialias",
+            networks=(
+                NetworkUse(
+                    "judge", "vST0.0", 128, nodes=(("judge2", "1"), ("judge5", "4")), distances=("judge_distance",)
+                ),
+            ),
         ),
         Protocol(
             name="mindeye",
-            what="pixel metrics of MindEye 1 and 2 (Scotti et al., 2023, 2024): 256 px, then 425 px",
-            sizes_px=(256, 425),
+            what="MindEye 1 and 2 (Scotti et al., 2023, 2024): tensors of 256 px, resized without antialiasing",
+            picture_metrics=_PUBLISHED,
+            further_metrics=("lpips", "clip_cosine", "mse", "psnr"),
+            headline="alexnet5_two_way",
             # Their torchvision (0.15 and 0.16) resized tensors without antialiasing.
-            antialias=False,
-            picture_metrics=("pixcorr", "ssim"),
-            headline="pixcorr",
-            not_computed=dict.fromkeys(
-                ("alexnet2", "alexnet5", "inception", "clip", "efficientnet_b1", "swav"), EVAL_NETS_HINT
+            pixel_steps=(*_STEPS_OF_MINDEYE, Resize(425, "bilinear")),
+            network_steps=_STEPS_OF_MINDEYE,
+            network_filter="bilinear",
+            networks=(
+                NetworkUse("alexnet", "IMAGENET1K_V1", 256, nodes=_ALEXNET_NODES),
+                NetworkUse("inception_v3", "IMAGENET1K_V1", 342, nodes=(("inception", "avgpool"),)),
+                NetworkUse("clip", _CLIP, 224, nodes=(("clip", "image_embeds"),)),
+                NetworkUse("efficientnet_b1", "IMAGENET1K_V2", 255, nodes=(("efficientnet_b1", "avgpool"),)),
+                NetworkUse("swav", "swav_800ep_pretrain", 224, nodes=(("swav", "avgpool"),)),
+                NetworkUse("lpips", "alex 0.1", 256, distances=("lpips",)),
             ),
             test_set=(982, 1000),
+        ),
+        Protocol(
+            name="brain_diffuser",
+            what="Brain-Diffuser (Ozcelik & VanRullen, 2023): 8-bit pictures resized by Pillow",
+            picture_metrics=_PUBLISHED,
+            further_metrics=("lpips", "clip_cosine", "mse", "psnr"),
+            headline="alexnet5_two_way",
+            pixel_steps=(Resize(425, "pil_bicubic"),),
+            network_steps=(),
+            network_filter="pil_bilinear",
+            networks=(
+                NetworkUse("alexnet", "IMAGENET1K_V1", 224, nodes=_ALEXNET_NODES),
+                NetworkUse("inception_v3", "IMAGENET1K_V1", 224, nodes=(("inception", "avgpool"),)),
+                NetworkUse("clip", _CLIP, 224, nodes=(("clip", "image_embeds"),)),
+                # Its script asks for weights=True, which torchvision reads as the first set.
+                NetworkUse("efficientnet_b1", "IMAGENET1K_V1", 224, nodes=(("efficientnet_b1", "avgpool"),)),
+                NetworkUse("swav", "swav_800ep_pretrain", 224, nodes=(("swav", "avgpool"),)),
+                NetworkUse("lpips", "alex 0.1", 256, distances=("lpips",)),
+            ),
+            ssim="columns",
+            test_set=(982,),
         ),
     )
 }

@@ -4,26 +4,55 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fmri_lightning.errors import BadInputError
-from fmri_lightning.evaluation.brain import BrainScores, Gallery, open_gallery, predictions_of, score_embeddings
-from fmri_lightning.evaluation.pictures import PictureFiles, PictureSet, StimulusPictures, check_pictures
-from fmri_lightning.evaluation.protocols import METRICS, Protocol
+from fmri_lightning.evaluation.brain.correlation import BrainCorrelation
+from fmri_lightning.evaluation.brain.repeats import KIND as REPEATS
+from fmri_lightning.evaluation.brain.repeats import repeat_ceiling
+from fmri_lightning.evaluation.calibrate import calibrate
+from fmri_lightning.evaluation.describe import describe_folder, describe_run
+from fmri_lightning.evaluation.embedding_scores import EmbeddingScores, score_embeddings
+from fmri_lightning.evaluation.folders import read_folders
+from fmri_lightning.evaluation.gallery import Gallery, open_gallery, predictions_of
+from fmri_lightning.evaluation.groups import categories_of, groups_of
+from fmri_lightning.evaluation.metric_table import EMBEDDING_METRICS
+from fmri_lightning.evaluation.pictures import PictureSet, StimulusPictures, check_pictures
+from fmri_lightning.evaluation.protocols import Protocol
 from fmri_lightning.evaluation.results import Evaluation, Row
-from fmri_lightning.evaluation.runs import Run, chosen_samples, find_controls, first_samples
-from fmri_lightning.evaluation.scoring import JUDGED, PictureScorer, PictureScores
-from fmri_lightning.evaluation.truth import open_truth, pair_folders
+from fmri_lightning.evaluation.rows import (
+    AS_DRAWN,
+    add_control_rows,
+    add_first_samples,
+    add_nearest_training,
+    row_of,
+)
+from fmri_lightning.evaluation.runs import Run, chosen_samples, find_controls
+from fmri_lightning.evaluation.scoring import PictureScorer, PictureScores, open_networks
+from fmri_lightning.evaluation.truth import open_truth
 from fmri_lightning.index.stimuli import StimulusSource
 from fmri_lightning.manifest import content_hash
 
-if TYPE_CHECKING:
-    from fmri_lightning.evaluation.judge import Judge
 
-EMBEDDING_METRICS = tuple(name for name, info in METRICS.items() if info.network == "source")
+@dataclass(frozen=True)
+class Places:
+    """Where inputs of a run lie now, when not where the run says.
+
+    Attributes:
+        truth: Ground truth, or None for the run's own data root.
+        clip_cache: CLIP cache of the true embeddings.
+        betas: Beta store of the subject.
+        preproc: Preprocessing of the subject.
+        categories: Table of the categories of stimuli.
+    """
+
+    truth: Path | None = None
+    clip_cache: Path | None = None
+    betas: Path | None = None
+    preproc: Path | None = None
+    categories: Path | None = None
 
 
 @dataclass
@@ -32,20 +61,27 @@ class Runner:
 
     Attributes:
         protocol: How to score.
-        truth: Ground truth that the user named, None for the runs' own data root.
-        clip_cache: CLIP cache that the user named, None for the one the runs name.
+        places: Where inputs lie now.
+        resamples: Bootstrap resamples of every interval.
+        seed: Of bootstrap and permutations.
+        with_brain_correlation: Whether pictures are also scored through a voxel-encoding model.
     """
 
     protocol: Protocol
-    truth: Path | None = None
-    clip_cache: Path | None = None
-    judge_skip: str | None = None
-    _scorer: PictureScorer = field(init=False)
-    _scored: dict[tuple[str, str], tuple[PictureScores, str]] = field(init=False, default_factory=dict)
+    places: Places = field(default_factory=Places)
+    resamples: int = 2000
+    seed: int = 0
+    with_brain_correlation: bool = False
+    scorer: PictureScorer = field(init=False)
+    not_computed: dict[str, str] = field(init=False)
+    _scored: dict[str, tuple[PictureScores, str]] = field(init=False, default_factory=dict)
+    _brain_correlation: BrainCorrelation | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        judge, self.judge_skip = _open_judge(self.protocol)
-        self._scorer = PictureScorer(self.protocol, judge)
+        networks, self.not_computed = open_networks(self.protocol)
+        self.scorer = PictureScorer(self.protocol, networks)
+        if self.with_brain_correlation:
+            self._brain_correlation = BrainCorrelation(self.protocol, networks, self.places.betas)
 
     def check(self, run: Run) -> tuple[StimulusSource, str, str]:
         """Read all pictures of a run and their ground truths, before anything is scored.
@@ -59,7 +95,7 @@ class Runner:
         Raises:
             BadInputError: A picture is missing, unreadable or constant.
         """
-        source = open_truth(run.summary.get("provenance", {}).get("root"), self.truth)
+        source = open_truth(run.summary.get("provenance", {}).get("root"), self.places.truth)
         truth_hash = check_pictures(StimulusPictures(source, run.ids), "ground truths")
         return source, check_pictures(run.pictures, f"pictures of {run.folder}"), truth_hash
 
@@ -76,160 +112,111 @@ class Runner:
         Raises:
             BadInputError: An input is missing or does not belong to the run.
         """
-        source, pictures_hash, truth_hash = self.check(run)
+        stimuli, pictures_hash, truth_hash = self.check(run)
         controls, skipped = find_controls(run, siblings)
-        scores, _ = self._score(run, StimulusPictures(source, run.ids), run.folder.name)
-        evaluation = Evaluation(
-            run=Row(run.ids, dict(scores.values)), samples=chosen_samples(run), chance=dict(scores.chance)
-        )
-        evaluation.skipped = self._skipped() | skipped
+        scores, _ = self._score(run.pictures, StimulusPictures(stimuli, run.ids), run.folder.name)
+        evaluation = Evaluation(run=row_of(run, scores), samples=chosen_samples(run), chance=dict(scores.chance))
+        evaluation.skipped = self.not_computed | skipped
         evaluation.inputs = {"pictures": pictures_hash, "truth": truth_hash}
-        self._add_control_rows(evaluation, controls, source)
-        self._add_first_samples(evaluation, run, source)
+        add_control_rows(evaluation, controls, stimuli, self._score)
+        add_first_samples(evaluation, run, stimuli, self._score)
+        add_nearest_training(evaluation, run, stimuli, self._score)
         self._add_embedding_scores(evaluation, run, controls)
-        _describe(evaluation, self.protocol, run)
+        evaluation.groups = groups_of(run.ids, categories_of(run, self.places.categories))
+        describe_run(evaluation, self.protocol, run)
+        self._add_brain_correlation(evaluation, run, controls, stimuli)
         return evaluation
 
-    def _skipped(self) -> dict[str, str]:
-        skipped = dict(self.protocol.not_computed)
-        if self.judge_skip is not None:
-            skipped |= {metric: self.judge_skip for metric in self.protocol.picture_metrics if metric in JUDGED}
-        return skipped
+    def evaluate_folders(self, generated: Path, truth: Path) -> Evaluation:
+        """Score any folder of pictures against its originals.
 
-    def _score(self, run: Run, truth: StimulusPictures, description: str) -> tuple[PictureScores, str]:
-        key = (str(run.folder.resolve()), content_hash(run.trial_ids, truth.ids, str(run.pictures.paths[0])))
+        Args:
+            generated: Folder of reconstructions, of any system.
+            truth: Folder of ground truths, or an NSD tree.
+
+        Returns:
+            The scores of the pictures that both sides have; there are no rows beside them.
+
+        Raises:
+            BadInputError: Nothing on the two sides pairs up.
+        """
+        pair = read_folders(generated, truth)
+        scores = self.scorer.score(pair.generated, pair.truth, pair.ids, generated.name)
+        evaluation = Evaluation(
+            run=Row(pair.ids, dict(scores.values), influence=dict(scores.influence)),
+            samples=np.zeros(len(pair.ids), np.int16),
+            chance=scores.chance,
+        )
+        evaluation.skipped = self.not_computed | dict.fromkeys(
+            EMBEDDING_METRICS, "a folder of pictures has no predictions"
+        )
+        evaluation.inputs = {"pictures": pair.generated_hash, "truth": pair.truth_hash}
+        describe_folder(evaluation, self.protocol, generated.as_posix(), [c.to_dict() for c in pair.caveats])
+        return evaluation
+
+    def _score(self, pictures: PictureSet, truth: StimulusPictures, description: str) -> tuple[PictureScores, str]:
+        names = "\n".join(pictures.name(i) for i in range(len(pictures)))
+        key = content_hash(names, truth.ids)
         if key not in self._scored:
-            digest = check_pictures(run.pictures, f"pictures of {run.folder}")
-            self._scored[key] = (self._scorer.score(run.pictures, truth, truth.ids, description), digest)
+            digest = check_pictures(pictures, description)
+            self._scored[key] = (self.scorer.score(pictures, truth, truth.ids, description), digest)
         return self._scored[key]
-
-    def _add_control_rows(self, evaluation: Evaluation, controls: dict[str, Run], source: StimulusSource) -> None:
-        for name, control in controls.items():
-            try:
-                scores, digest = self._score(control, StimulusPictures(source, control.ids), name)
-                evaluation.rows[name] = Row(control.ids, dict(scores.values), control.borrowed_from)
-                evaluation.inputs[f"controls/{name}"] = digest
-            except BadInputError as error:
-                evaluation.skipped[f"controls/{name}"] = str(error)
-        if "shuffled" not in evaluation.rows:
-            return
-        # The same pictures against the stimuli whose embeddings drew them: the drawing is sound if they fit those.
-        shuffled = controls["shuffled"]
-        try:
-            drawn_from = predictions_of(shuffled).drawn_from_nsd_id
-            scores, _ = self._score(shuffled, StimulusPictures(source, drawn_from), "shuffled as drawn")
-            evaluation.rows["shuffled_as_drawn"] = Row(drawn_from, dict(scores.values), shuffled.borrowed_from)
-        except BadInputError as error:
-            evaluation.skipped["controls/shuffled_as_drawn"] = str(error)
-
-    def _add_first_samples(self, evaluation: Evaluation, run: Run, source: StimulusSource) -> None:
-        first = first_samples(run)
-        if first is not None:
-            scores, _ = self._score(first, StimulusPictures(source, run.ids), "first samples")
-            evaluation.rows["first_sample"] = Row(run.ids, dict(scores.values))
 
     def _add_embedding_scores(self, evaluation: Evaluation, run: Run, controls: dict[str, Run]) -> None:
         try:
-            gallery = open_gallery(run, self.clip_cache)
+            gallery = open_gallery(run, self.places.clip_cache)
             found = _embedding_scores(run, run.ids, gallery)
         except BadInputError as error:
             evaluation.skipped |= dict.fromkeys(EMBEDDING_METRICS, str(error))
             return
-        evaluation.run.values.update(found.values)
+        _take(evaluation.run, found)
         evaluation.chance.update(found.chance)
         evaluation.mean_vector.update(found.mean_vector)
         evaluation.skipped |= found.skipped
         evaluation.inputs["clip_cache"] = gallery.cache.content_hash
+        self._add_repeat_ceiling(evaluation, run, gallery)
+        evaluation.calibration = calibrate(found, evaluation.run.values, run.ids, gallery.ids, self.seed)
         shuffled = controls.get("shuffled")
-        for name in ("shuffled", "shuffled_as_drawn"):
+        for name in ("shuffled", AS_DRAWN):
             if shuffled is None or name not in evaluation.rows:
                 continue
             try:
                 row = evaluation.rows[name]
-                row.values.update(_embedding_scores(shuffled, row.ids, gallery).values)
+                _take(row, _embedding_scores(shuffled, row.ids, gallery))
             except BadInputError as error:
                 evaluation.skipped[f"controls/{name}, embeddings"] = str(error)
 
+    def _add_repeat_ceiling(self, evaluation: Evaluation, run: Run, gallery: Gallery) -> None:
+        try:
+            if gallery.mean is None:
+                raise BadInputError("centred scores need an index, whose training stimuli give the mean")
+            found = repeat_ceiling(run, gallery.mean, self.places.betas, self.places.preproc, self.resamples, self.seed)
+            evaluation.ceilings["source_centred_cosine"] = found
+        except BadInputError as error:
+            evaluation.skipped[REPEATS] = str(error)
 
-def _open_judge(protocol: Protocol) -> tuple[Judge | None, str | None]:
-    if protocol.judge_size_px is None:
-        return None, None
-    from fmri_lightning.evaluation.judge import SKIP_HINT, judge_weights, load_judge
+    def _add_brain_correlation(
+        self, evaluation: Evaluation, run: Run, controls: dict[str, Run], stimuli: StimulusSource
+    ) -> None:
+        if self._brain_correlation is None:
+            evaluation.skipped["brain_correlation"] = "asked for with --brain_correlation true"
+            return
+        others = {name: control.pictures for name, control in controls.items()}
+        try:
+            evaluation.header["brain_correlation"] = self._brain_correlation.score(
+                run, others, stimuli, self.resamples, self.seed
+            )
+        except BadInputError as error:
+            evaluation.skipped["brain_correlation"] = str(error)
 
-    weights = judge_weights()
-    return (None, SKIP_HINT) if weights is None else (load_judge(weights), None)
+
+def _take(row: Row, found: EmbeddingScores) -> None:
+    row.values.update(found.values)
+    row.influence.update(found.influence)
 
 
-def _embedding_scores(run: Run, ids: NDArray[np.int32], gallery: Gallery) -> BrainScores:
+def _embedding_scores(run: Run, ids: NDArray[np.int32], gallery: Gallery) -> EmbeddingScores:
     predicted = predictions_of(run).source
     if predicted is None:
         raise BadInputError(f"{run.folder} predicts no source embeddings")
     return score_embeddings(predicted, ids, gallery)
-
-
-def _describe(evaluation: Evaluation, protocol: Protocol, run: Run) -> None:
-    """Fill in header, circular metrics and manifest settings."""
-    summary = run.summary
-    simulated = bool(summary.get("simulated", False))
-    n_test_set = summary.get("n_test_set")
-    spaces: dict[str, Any] = summary.get("provenance", {}).get("spaces", {})
-    names = {key: (space or {}).get("name") for key, space in spaces.items()}
-    # Predicted embeddings are scored in the very space that conditions the pictures (through the adapter).
-    evaluation.circular = {name for name in evaluation.run.values if METRICS[name].network == "source"}
-    evaluation.header = {
-        "protocol": protocol.title(len(np.unique(run.ids)), len(run.ids), n_test_set, simulated),
-        "protocol_settings": protocol.settings(),
-        "headline": protocol.headline,
-        "n": len(run.ids),
-        "test_set": summary.get("test_set"),
-        "n_test_set": n_test_set,
-        "identification_gallery": len(np.unique(run.ids)),
-        "simulated": simulated,
-        "subject": summary.get("subject"),
-        "encoder": summary.get("encoder"),
-        "condition": summary.get("condition"),
-        "trial_mode": summary.get("trial_mode"),
-        "n_samples": summary.get("n_samples"),
-        "spaces": names,
-        "failures": summary.get("failures", []),
-    }
-    evaluation.config = {"protocol": protocol.settings(), "simulated": simulated}
-
-
-def evaluate_folders(runner: Runner, generated: Path, truth: Path) -> Evaluation:
-    """Score any folder of pictures against its originals.
-
-    Args:
-        runner: With the protocol.
-        generated: Folder of reconstructions.
-        truth: Folder of ground truths, or an NSD tree.
-
-    Returns:
-        The scores of pictures; there are no rows beside them.
-
-    Raises:
-        BadInputError: Pictures lack a partner, or cannot be scored.
-    """
-    ids, recon, found = pair_folders(generated, truth)
-    originals: PictureSet = found if isinstance(found, PictureFiles) else StimulusPictures(found, ids)
-    inputs = {
-        "truth": check_pictures(originals, "ground truths"),
-        "pictures": check_pictures(recon, f"pictures of {generated}"),
-    }
-    scores = runner._scorer.score(recon, originals, ids, generated.name)
-    evaluation = Evaluation(run=Row(ids, scores.values), samples=np.zeros(len(ids), np.int16), chance=scores.chance)
-    evaluation.skipped = runner._skipped() | dict.fromkeys(EMBEDDING_METRICS, "a folder of pictures has no predictions")
-    evaluation.inputs = inputs
-    evaluation.header = {
-        "protocol": runner.protocol.title(len(ids), len(ids), None, simulated=False),
-        "protocol_settings": runner.protocol.settings(),
-        "headline": runner.protocol.headline,
-        "n": len(ids),
-        "test_set": None,
-        "n_test_set": None,
-        "identification_gallery": len(ids),
-        "simulated": None,
-        "generated": generated.as_posix(),
-    }
-    evaluation.config = {"protocol": runner.protocol.settings()}
-    return evaluation

@@ -163,6 +163,8 @@ def _summary(
             "root": info.root,
             "index_root": info.index_root,
             "clip_cache": data.clip_cache,
+            "betas": data.betas.as_posix(),
+            "preproc": data.preproc.as_posix(),
             "adapter": module.adapter_ckpt,
             "calibration": module.calibration,
             "decoder": {

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from fmri_lightning import __version__
+from fmri_lightning.evaluation.metric_table import is_share
 from fmri_lightning.report.figures import distributions, ladder
 from fmri_lightning.report.gallery import Row
 from fmri_lightning.report.runs import ReportRun
 from fmri_lightning.report.tables import provenance, score_tables
 from fmri_lightning.report.truth import Truth
-from fmri_lightning.report.verdict import EXPECTED, LADDER, chance, headline, is_share, metric_info, rung, verdict
+from fmri_lightning.report.verdict import EXPECTED, LADDER, chance, headline, metric_info, rung, verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fmri_lightning.evaluation.metric_table import is_further
 from fmri_lightning.manifest import atomic_path
 from fmri_lightning.report.runs import Interval, ReportRun
 from fmri_lightning.report.verdict import chance, format_number, metric_info, rung
@@ -66,7 +67,7 @@ def score_tables(runs: list[ReportRun]) -> list[ScoreTable]:
 
 def _table(runs: list[ReportRun], protocol: str) -> ScoreTable:
     found = [run.evaluations[protocol].summary for run in runs if protocol in run.evaluations]
-    metrics = list(dict.fromkeys(name for summary in found for name in summary["metrics"]))
+    metrics = list(dict.fromkeys(name for summary in found for name in summary["metrics"] if not is_further(name)))
     skipped = {name: str(why) for summary in found for name, why in (summary.get("skipped") or {}).items()}
     titles = [
         f"{run.label}: {_title(run.evaluations[protocol].summary)}" if protocol in run.evaluations

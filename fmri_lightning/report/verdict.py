@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fmri_lightning.evaluation.brain import tell_collapse
-from fmri_lightning.evaluation.protocols import METRICS, PROTOCOLS, MetricInfo
+from fmri_lightning.evaluation.embedding_scores import tell_collapse
+from fmri_lightning.evaluation.metric_table import METRICS, MetricInfo, is_share
+from fmri_lightning.evaluation.protocols import PROTOCOLS
 from fmri_lightning.report.runs import Evaluation, Interval, ReportRun
 
 LADDER = ("true_target", "true_source", "predicted", "shuffled_as_drawn", "mean", "unconditional", "shuffled")
@@ -124,11 +125,6 @@ def _above(score: Interval, other: Interval, higher_is_better: bool) -> bool:
     if higher_is_better:
         return score.low > (other.high if other.high is not None else other.value)
     return score.high < (other.low if other.low is not None else other.value)
-
-
-def is_share(metric: str) -> bool:
-    """Tell whether a metric is a share of correct answers, shown in per cent."""
-    return "two_way" in metric or "_top" in metric
 
 
 def format_number(metric: str, value: float) -> str:

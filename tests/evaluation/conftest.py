@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from fmri_lightning.embeddings.cache import write_cache
-from fmri_lightning.evaluation.judge import SKIP_HINT, judge_weights, load_judge
+from fmri_lightning.evaluation.networks.judge import SKIP_HINT, judge_weights
+from fmri_lightning.evaluation.networks.opening import open_network
+from fmri_lightning.evaluation.protocols import PROTOCOLS
 from fmri_lightning.generation.predictions import Predictions, write_predictions
 from fmri_lightning.index.table import write_index
 from fmri_lightning.records import TRIAL_DTYPES, EmbeddingSpace, TrialTable
@@ -45,7 +47,9 @@ class World:
         noise = np.random.default_rng([9, nsd_id]).normal(size=DIM)
         return (self.embeddings[nsd_id] + 0.5 * noise).astype(np.float32)
 
-    def write_run(self, folder, condition="predicted", drawn_from=None, picture=None, n=N_DRAWN, **changes):
+    def write_run(
+        self, folder, condition="predicted", drawn_from=None, picture=None, n=N_DRAWN, nearest=None, **changes
+    ):
         """Write a run of the first n test stimuli.
 
         Args:
@@ -54,6 +58,7 @@ class World:
             drawn_from: nsd_id to the stimulus whose embedding drew it.
             picture: From an nsd_id to pixels.
             n: How many.
+            nearest: Training stimulus found nearest to each item; none by default.
             changes: Fields of the summary to set.
         """
         ids = ANCHORS[:n]
@@ -99,7 +104,7 @@ class World:
             source=np.stack([self.predicted_embedding(i) for i in used]),
             target=None,
             cosine_pred_gt=nothing,
-            nn_nsd_id=np.full(n, -1, np.int32),
+            nn_nsd_id=np.full(n, -1, np.int32) if nearest is None else np.asarray(nearest, np.int32),
             nn_cosine=nothing,
             drawn_from_nsd_id=np.array(used, np.int32),
         )
@@ -156,7 +161,6 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def judge():
-    weights = judge_weights()
-    if weights is None:
+    if judge_weights() is None:
         pytest.skip(f"the judge's weights are not installed: {SKIP_HINT}")
-    return load_judge(weights)
+    return open_network(PROTOCOLS["demo"].networks[0])

@@ -7,15 +7,20 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.errors import BadInputError, UsageError
-from fmri_lightning.evaluation.brain import Gallery, score_embeddings, tell_collapse
 from fmri_lightning.evaluation.command import evaluate
+from fmri_lightning.evaluation.describe import describe_run
+from fmri_lightning.evaluation.embedding_scores import tell_collapse
 from fmri_lightning.evaluation.ladder import ladder
+from fmri_lightning.evaluation.pictures import PictureFiles
+from fmri_lightning.evaluation.protocols import PROTOCOLS
+from fmri_lightning.evaluation.results import Evaluation, Row
+from fmri_lightning.evaluation.runs import Run
 from fmri_lightning.manifest import read_manifest
+from fmri_lightning.metrics.bootstrap import bootstrap_interval
 from fmri_lightning.metrics.cosine import cosine, cosine_matrix
 
-from .conftest import ANCHORS, DIM, N_DRAWN, N_TEST, N_TRAIN
+from .conftest import ANCHORS, N_DRAWN, N_TEST, N_TRAIN, write_pictures
 
 
 def summary_of(folder, protocol="demo"):
@@ -48,7 +53,7 @@ def test_the_ladder_stands(scored) -> None:
         "as_drawn_equals_predicted": True,
     }
     assert (found["metric"], found["chance"], found["n"], found["simulated"]) == (
-        "alexnet2_two_way",
+        "judge2_two_way",
         0.5,
         N_DRAWN,
         True,
@@ -64,13 +69,13 @@ def test_summary_has_the_contracts_fields(scored) -> None:
         assert {"value", "ci_low", "ci_high", "chance", "null", "ceiling"} <= set(entry), name
         assert entry["ci_low"] <= entry["value"] <= entry["ci_high"], name
         assert entry["null"] == entry["rows"]["shuffled"]["value"]
-    assert summary["metrics"]["alexnet2_two_way"]["p_against_null"] < 0.01
-    assert summary["metrics"]["alexnet2_two_way"]["stand_in_for"] == "AlexNet(2)"
+    assert summary["metrics"]["judge2_two_way"]["p_against_null"] < 0.01
+    assert summary["metrics"]["judge2_two_way"]["stand_in_for"] == "AlexNet(2)"
     assert summary["metrics"]["source_cosine"]["ceiling"] is None
     circular = {name for name, entry in summary["metrics"].items() if entry["circular"]}
-    assert {"source_cosine", "image_given_brain_top1"} <= circular
-    assert not circular & {"alexnet2_two_way", "pixcorr"}
-    assert "16" in summary["skipped"]["image_given_brain_top1_of_300"]
+    assert {"source_cosine", "picture_from_brain_top1"} <= circular
+    assert not circular & {"judge2_two_way", "pixcorr"}
+    assert "16" in summary["skipped"]["picture_from_brain_top1_of_300"]
 
 
 def test_embedding_scores_equal_numpy(scored, world) -> None:
@@ -86,22 +91,11 @@ def test_embedding_scores_equal_numpy(scored, world) -> None:
     assert metrics["source_cosine"]["mean_vector"] == pytest.approx(floor, abs=1e-6)
     # Sixteen brains are looked up among all 24 test pictures, and sixteen pictures among sixteen brains.
     to_all = cosine_matrix(predicted, world.embeddings[ANCHORS])
-    assert metrics["image_given_brain_top1"]["value"] == (to_all.argmax(axis=1) == np.arange(N_DRAWN)).mean()
-    assert metrics["image_given_brain_top1"]["chance"] == 1 / N_TEST
+    assert metrics["picture_from_brain_top1"]["value"] == (to_all.argmax(axis=1) == np.arange(N_DRAWN)).mean()
+    assert metrics["picture_from_brain_top1"]["chance"] == 1 / N_TEST
     back = cosine_matrix(truth, predicted)
-    assert metrics["brain_given_image_top1"]["value"] == (back.argmax(axis=1) == np.arange(N_DRAWN)).mean()
-    assert metrics["brain_given_image_top1"]["chance"] == 1 / N_DRAWN
-
-
-def test_chance_of_single_trials_is_what_random_predictions_reach(world) -> None:
-    cache = EmbeddingCache.open(world.base / "clip.parquet")
-    ids = np.repeat(ANCHORS[:4], [1, 2, 3, 3]).astype(np.int32)
-    gallery = Gallery(cache, ANCHORS.astype(np.int32), None)
-    rng = np.random.default_rng(0)
-    draws = [score_embeddings(rng.normal(size=(9, DIM)).astype(np.float32), ids, gallery) for _ in range(400)]
-    for metric in ("brain_given_image_top1", "brain_given_image_top5"):
-        reached = np.mean([draw.values[metric] for draw in draws])
-        assert reached == pytest.approx(draws[0].chance[metric], abs=0.03), metric
+    assert metrics["brain_from_picture_top1"]["value"] == (back.argmax(axis=1) == np.arange(N_DRAWN)).mean()
+    assert metrics["brain_from_picture_top1"]["chance"] == 1 / N_DRAWN
 
 
 def test_a_collapsed_encoder_is_said(scored) -> None:
@@ -125,7 +119,7 @@ def test_pictures_as_drawn_are_scored_against_who_drew_them(scored) -> None:
 def test_scores_hold_what_the_summary_says(scored) -> None:
     _, mlp = scored
     table = pq.read_table(mlp / "evaluation/demo/scores.parquet")
-    assert table.column_names == ["nsd_id", "sample", "metric", "value"]
+    assert table.column_names == ["nsd_id", "sample", "metric", "value", "influence"]
     rows = table.to_pydict()
     summary = summary_of(mlp)
     for name, entry in summary["metrics"].items():
@@ -135,9 +129,61 @@ def test_scores_hold_what_the_summary_says(scored) -> None:
         assert entry["value"] == pytest.approx(statistic(values), abs=1e-12)
 
 
+def test_intervals_of_pair_scores_draw_what_a_stimulus_adds_as_distractor_too(scored) -> None:
+    _, mlp = scored
+    table = pq.read_table(mlp / "evaluation/demo/scores.parquet").to_pydict()
+    for metric in ("judge2_two_way", "pixcorr"):
+        rows = [i for i, name in enumerate(table["metric"]) if name == metric]
+        values, influence = (np.array([table[column][i] for i in rows]) for column in ("value", "influence"))
+        entry = summary_of(mlp)["metrics"][metric]
+        found = bootstrap_interval(influence, n_resamples=500)
+        assert (entry["ci_low"], entry["ci_high"]) == (found.low, found.high)
+        assert influence.mean() == pytest.approx(values.mean(), abs=1e-12)
+        assert np.array_equal(values, influence) is (metric == "pixcorr")
+
+
+def test_several_runs_give_one_table_in_the_folder_that_they_share(scored) -> None:
+    ridge, mlp = scored
+    place = mlp.parent / "evaluation/demo"
+    assert {file.name for file in place.iterdir()} >= {"table.md", "table.tex", "table.csv", "comparisons.csv"}
+    text = (place / "table.md").read_text()
+    assert r"mlp\_diffusion + mini" in text
+    assert "not comparable with published numbers" in text
+    rows = pq.read_table(place / "comparisons.parquet").to_pydict()
+    difference = rows["difference"][rows["metric"].index("pixcorr")]
+    values = [summary_of(run)["metrics"]["pixcorr"]["value"] for run in (mlp, ridge)]
+    assert abs(difference) == pytest.approx(abs(values[0] - values[1]), abs=1e-12)
+
+
+def test_categories_are_shown_apart_with_the_distractors_of_all(world, tmp_path) -> None:
+    run = world.write_run(tmp_path / "run")
+    lines = [f"{i},{'even' if i % 2 == 0 else 'odd'}" for i in ANCHORS]
+    (tmp_path / "categories.csv").write_text("\n".join(["nsd_id,category", *lines, f"{ANCHORS[0]},rare"]))
+    evaluate(run=[run], resamples=100, categories=tmp_path / "categories.csv")
+    table = pq.read_table(run / "evaluation/demo/scores.parquet").to_pydict()
+    for metric in ("pixcorr", "pixcorr_two_way"):
+        groups = summary_of(run)["metrics"][metric]["groups"]
+        assert list(groups) == ["even", "odd"]
+        of_metric = [
+            (i, v) for i, m, v in zip(table["nsd_id"], table["metric"], table["value"], strict=True) if m == metric
+        ]
+        assert groups["even"]["value"] == pytest.approx(np.mean([v for i, v in of_metric if i % 2 == 0]), abs=1e-12)
+        assert groups["even"]["n"] + groups["odd"]["n"] == N_DRAWN
+
+
+def test_a_network_that_conditions_the_pictures_makes_its_scores_circular(world, tmp_path) -> None:
+    for target, circular in (("vit-l-14", True), ("vit-h-14", False)):
+        provenance = {"spaces": {"source": {"name": "vit-b-32"}, "target": {"name": target}}}
+        run = Run(tmp_path, {"provenance": provenance}, ANCHORS, ANCHORS, PictureFiles([]))
+        values = {name: np.ones(N_TEST) for name in ("clip_two_way", "clip_cosine", "alexnet2_two_way")}
+        evaluation = Evaluation(Row(ANCHORS, values), np.zeros(N_TEST, np.int16))
+        describe_run(evaluation, PROTOCOLS["mindeye"], run)
+        assert evaluation.circular == ({"clip_two_way", "clip_cosine"} if circular else set())
+
+
 def test_a_run_without_controls_borrows_its_siblings(scored) -> None:
     ridge, _ = scored
-    rows = summary_of(ridge)["metrics"]["alexnet2_two_way"]["rows"]
+    rows = summary_of(ridge)["metrics"]["judge2_two_way"]["rows"]
     assert {name: row["from"] for name, row in rows.items()} == {
         "true_target": "mlp_diffusion",
         "shuffled": "mlp_diffusion",
@@ -169,8 +215,8 @@ def test_mindeye_is_labelled_and_says_what_is_missing(world, tmp_path) -> None:
     summary = summary_of(run, "mindeye")
     assert summary["protocol"].startswith("mindeye, partial 16/1000")
     assert summary["protocol"].endswith("not comparable")
-    assert {"alexnet2", "inception", "clip", "swav"} <= set(summary["skipped"])
-    assert "alexnet2_two_way" not in summary["metrics"]
+    assert {"alexnet2_two_way", "inception_two_way", "clip_two_way", "swav_distance"} <= set(summary["skipped"])
+    assert "judge2_two_way" not in summary["metrics"]
 
 
 def test_controls_that_do_not_fit_are_named(world, tmp_path) -> None:
@@ -205,6 +251,43 @@ def test_another_cache_or_index_is_not_compared_with(world, tmp_path) -> None:
     summary = summary_of(run, "mindeye")
     assert "is not the CLIP cache" in summary["skipped"]["source_cosine"]
     assert "source_cosine" not in summary["metrics"]
+
+
+def test_the_nearest_training_pictures_are_scored_as_reconstructions(world, tmp_path) -> None:
+    nearest = np.arange(N_DRAWN) % N_TRAIN
+    run = world.write_run(tmp_path / "run", nearest=nearest)
+    evaluate(run=[run], resamples=100)
+    summary = summary_of(run)
+    truth, shown = (world.stimuli[ids].reshape(N_DRAWN, -1) for ids in (ANCHORS[:N_DRAWN], nearest))
+    expected = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(truth, shown, strict=True)])
+    assert summary["metrics"]["pixcorr"]["rows"]["nearest_training"]["value"] == pytest.approx(expected, abs=1e-6)
+    none = world.write_run(tmp_path / "none")
+    evaluate(run=[none], resamples=100)
+    assert "no gallery of training stimuli" in summary_of(none)["skipped"]["nearest_training"]
+
+
+def test_the_fraction_of_the_way_from_null_to_ceiling_is_that_of_the_means(scored) -> None:
+    for name in ("pixcorr", "judge2_two_way", "judge_distance"):
+        entry = summary_of(scored[1])["metrics"][name]
+        expected = (entry["value"] - entry["null"]) / (entry["ceiling"] - entry["null"])
+        assert entry["fraction"] == pytest.approx(expected, abs=1e-9)
+        assert entry["fraction_ci"][0] < entry["fraction"] < entry["fraction_ci"][1]
+        assert entry["ceiling_kind"] == "true_target"
+
+
+def test_constant_pictures_of_a_foreign_folder_are_counted_and_named(world, tmp_path) -> None:
+    ids = ANCHORS[:6]
+    pictures = [world.predicted_picture(i) for i in ids]
+    pictures[2][:] = 90
+    write_pictures(tmp_path / "ours", pictures, [f"nsd{i}.png" for i in ids])
+    write_pictures(tmp_path / "truth", world.stimuli[ids], [f"nsd{i}.png" for i in ids])
+    evaluate(generated=tmp_path / "ours", truth=tmp_path / "truth", out=tmp_path / "out", resamples=100)
+    entry = json.loads((tmp_path / "out/demo/summary.json").read_text())["metrics"]["pixcorr"]
+    assert entry["undefined"] == [ids[2]]
+    assert (entry["n"], entry["n_undefined"]) == (5, 1)
+    kept = [i for i in range(6) if i != 2]
+    expected = np.mean([np.corrcoef(pictures[i].ravel(), world.stimuli[ids[i]].ravel())[0, 1] for i in kept])
+    assert entry["value"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_first_samples_stand_beside_the_chosen(world, tmp_path) -> None:

@@ -6,8 +6,10 @@ from numpy.typing import NDArray
 
 from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.evaluation import scoring
-from fmri_lightning.evaluation.protocols import METRICS, PROTOCOLS, find_protocol
-from fmri_lightning.evaluation.scoring import PictureScorer, resize
+from fmri_lightning.evaluation.metric_table import METRICS
+from fmri_lightning.evaluation.protocols import PROTOCOLS, find_protocol
+from fmri_lightning.evaluation.resizing import resize
+from fmri_lightning.evaluation.scoring import PictureScorer, metrics_of
 from fmri_lightning.metrics.pixcorr import pixel_correlation
 from fmri_lightning.simulate.scenes import draw_scenes
 
@@ -33,32 +35,39 @@ IDS = np.arange(20, dtype=np.int32)
 
 
 def score(recon, truth=SCENES, ids=IDS, protocol="demo", judge=None):
-    return PictureScorer(PROTOCOLS[protocol], judge).score(Pictures(recon), Pictures(truth), ids, "test")
+    scorer = PictureScorer(PROTOCOLS[protocol], {} if judge is None else {"judge": judge})
+    return scorer.score(Pictures(recon), Pictures(truth), ids, "test")
 
 
 def test_every_metric_of_a_protocol_is_described() -> None:
     for protocol in PROTOCOLS.values():
-        assert set(protocol.picture_metrics) <= set(METRICS)
-        assert protocol.headline in protocol.picture_metrics
+        assert set(protocol.metrics) <= set(METRICS)
+        assert {protocol.headline, protocol.fallback_headline} <= set(protocol.picture_metrics)
+
+
+def test_every_metric_of_a_network_has_its_network_in_the_protocol() -> None:
+    for protocol in PROTOCOLS.values():
+        of_networks = set(metrics_of(protocol, list(protocol.networks)))
+        assert of_networks == {name for name in protocol.metrics if METRICS[name].network is not None}
 
 
 def test_identical_pictures_score_perfectly(judge) -> None:
     values = score(SCENES, judge=judge).values
-    assert list(values) == list(PROTOCOLS["demo"].picture_metrics)
-    for metric in ("pixcorr", "ssim", "pixcorr_two_way", "alexnet2_two_way", "alexnet5_two_way"):
+    assert list(values) == list(PROTOCOLS["demo"].metrics)
+    for metric in ("pixcorr", "ssim", "pixcorr_two_way", "judge2_two_way", "judge5_two_way"):
         assert values[metric] == pytest.approx(np.ones(20), abs=1e-9)
     assert values["judge_distance"].tolist() == [0.0] * 20
 
 
 def test_pictures_of_other_stimuli_are_at_chance(judge) -> None:
     found = score(np.roll(SCENES, 1, axis=0), judge=judge)
-    for metric in ("pixcorr_two_way", "alexnet2_two_way", "alexnet5_two_way"):
+    for metric in ("pixcorr_two_way", "judge2_two_way", "judge5_two_way"):
         assert abs(found.values[metric].mean() - 0.5) < 3 * 0.29 / np.sqrt(20)
     assert abs(found.values["pixcorr"].mean() - found.chance["pixcorr"]) < 0.15
 
 
 def test_without_the_judge_its_metrics_are_left_out() -> None:
-    assert list(score(SCENES).values) == ["pixcorr", "ssim", "pixcorr_two_way"]
+    assert list(score(SCENES).values) == ["pixcorr", "ssim", "pixcorr_two_way", "mse", "psnr"]
 
 
 def test_chunks_and_order_do_not_matter(judge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,11 +87,11 @@ def test_equal_ids_are_never_distractors() -> None:
 
 def test_larger_pictures_are_brought_to_the_protocols_size() -> None:
     large = np.repeat(np.repeat(SCENES, 4, axis=1), 4, axis=2)
-    small = resize(large, PROTOCOLS["demo"])
+    small = resize(large, PROTOCOLS["demo"].pixel_steps)
     assert small.shape == (20, 64, 64, 3)
     # The antialiasing triangle reaches into the neighbouring pixels, so equality is not expected.
     assert pixel_correlation(small, SCENES).min() > 0.97
-    assert np.array_equal(resize(SCENES, PROTOCOLS["demo"]), (SCENES / np.float32(255)).astype(np.float32))
+    assert np.array_equal(resize(SCENES, PROTOCOLS["demo"].pixel_steps), (SCENES / np.float32(255)).astype(np.float32))
 
 
 def test_mindeye_resizes_twice_without_antialiasing() -> None:
@@ -95,16 +104,36 @@ def test_mindeye_resizes_twice_without_antialiasing() -> None:
     part = position - np.floor(position)
     rows = halved[:, low] * (1 - part)[:, None, None] + halved[:, high] * part[:, None, None]
     expected = rows[:, :, low] * (1 - part)[:, None] + rows[:, :, high] * part[:, None]
-    assert np.abs(resize(picture, PROTOCOLS["mindeye"]) - expected).max() < 1e-4
+    assert np.abs(resize(picture, PROTOCOLS["mindeye"].pixel_steps) - expected).max() < 1e-4
 
 
 def test_titles_never_promise_more_than_was_scored() -> None:
     mindeye, demo = PROTOCOLS["mindeye"], PROTOCOLS["demo"]
-    assert mindeye.title(16, 16, 1000, simulated=False) == "mindeye, partial 16/1000, metrics missing, not comparable"
-    assert "simulated brain" in mindeye.title(1000, 1000, 1000, simulated=True)
-    assert "not comparable" in mindeye.title(1000, 3000, 3000, simulated=False)
-    assert demo.title(64, 64, 300, simulated=True) == "demo, 64 of 300"
-    assert demo.title(300, 900, 900, simulated=True) == "demo"
+    less = mindeye.qualifications(16, 16, 1000, False, ["swav_distance"])
+    assert mindeye.title(less) == "mindeye, partial 16/1000, metrics missing, not comparable"
+    assert mindeye.qualifications(1000, 1000, 1000, False) == []
+    assert mindeye.qualifications(982, 982, 982, None) == []
+    assert mindeye.qualifications(1000, 1000, 1000, True) == ["simulated brain", "not comparable"]
+    assert mindeye.qualifications(1000, 3000, 3000, False, trial_mode="single") == ["single trials", "not comparable"]
+    # What is scored beside the published eight may be missing.
+    assert mindeye.qualifications(1000, 1000, 1000, False, ["lpips"]) == []
+    assert PROTOCOLS["brain_diffuser"].qualifications(1000, 1000, 1000, False)[0] == "partial 1000/982"
+    assert demo.title(demo.qualifications(64, 64, 300, True)) == "demo, 64 of 300"
+    assert demo.qualifications(300, 900, 900, True) == []
+
+
+def test_both_anchors_are_two_way_and_differ(monkeypatch) -> None:
+    from dataclasses import replace
+
+    recon = (0.4 * SCENES + 0.6 * SCENES[[3] * 20]).astype(np.uint8)
+    other = replace(PROTOCOLS["demo"], anchor="original")
+    ours = score(recon).values["pixcorr_two_way"]
+    theirs = PictureScorer(other, {}).score(Pictures(recon), Pictures(SCENES), IDS, "test").values["pixcorr_two_way"]
+    flat = [pictures.reshape(20, -1) / 255.0 for pictures in (SCENES, recon)]
+    r = np.corrcoef(*flat)[:20, 20:]
+    assert ours == pytest.approx((r < np.diag(r)).sum(axis=0) / 19, abs=1e-9)
+    assert theirs == pytest.approx((r < np.diag(r)[:, None]).sum(axis=1) / 19, abs=1e-9)
+    assert ours.mean() != theirs.mean()
 
 
 def test_impossible_requests_are_refused() -> None:
@@ -112,5 +141,5 @@ def test_impossible_requests_are_refused() -> None:
         score(SCENES[:19])
     with pytest.raises(BadInputError, match="two different stimuli"):
         score(SCENES[:2], SCENES[:2], np.array([4, 4], np.int32))
-    with pytest.raises(UsageError, match="choose demo, mindeye"):
+    with pytest.raises(UsageError, match="choose demo, mindeye, brain_diffuser"):
         find_protocol("mindeye2")

@@ -92,7 +92,7 @@ def write_evaluation(
     if null is not None:
         rows["shuffled"] = dict(zip(("value", "ci_low", "ci_high"), null, strict=True)) | {"n": 4, "from": None}
     metrics = {
-        "alexnet2_two_way": {
+        "judge2_two_way": {
             "value": value,
             "ci_low": low,
             "ci_high": high,
@@ -114,7 +114,7 @@ def write_evaluation(
         "simulated": True,
     }
     (target / "summary.json").write_text(json.dumps(summary))
-    scores = [(i, f"{prefix}alexnet2_two_way", (k + 1) / 4) for prefix in ("", "shuffled/") for k, i in enumerate(IDS)]
+    scores = [(i, f"{prefix}judge2_two_way", (k + 1) / 4) for prefix in ("", "shuffled/") for k, i in enumerate(IDS)]
     pq.write_table(
         pa.table(
             {

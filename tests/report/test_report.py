@@ -149,7 +149,7 @@ def test_a_borrowed_control_is_named_and_measures_only_the_null(tmp_path, stimul
     write_evaluation(ridge)
     path = ridge / "evaluation/demo/summary.json"
     summary = json.loads(path.read_text())
-    rows = summary["metrics"]["alexnet2_two_way"]["rows"]
+    rows = summary["metrics"]["judge2_two_way"]["rows"]
     rows["shuffled_as_drawn"] = {"value": 0.79, "ci_low": 0.7, "ci_high": 0.9}
     path.write_text(json.dumps(summary))
     html, _ = write_page([ridge], tmp_path / "own")
@@ -235,7 +235,7 @@ def test_csv_has_one_line_a_picture_with_its_scores(scored_run, tmp_path):
         lines = list(csv.DictReader(handle))
     assert len(lines) == 3 * len(IDS)
     (line,) = [x for x in lines if x["condition"] == "predicted" and x["nsd_id"] == "9"]
-    assert (line["trial_id"], line["nn_nsd_id"], float(line["alexnet2_two_way"])) == ("1", "2", 0.5)
+    assert (line["trial_id"], line["nn_nsd_id"], float(line["judge2_two_way"])) == ("1", "2", 0.5)
 
 
 def test_absolute_paths_are_shortened(tmp_path, stimuli_root):

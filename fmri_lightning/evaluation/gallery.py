@@ -1,27 +1,19 @@
-"""Scores of the predicted embeddings themselves: cosines, and retrieval over the full test gallery."""
+"""True embeddings that predictions are compared with, and the predictions of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fmri_lightning.embeddings.cache import EmbeddingCache
-from fmri_lightning.encoder.validation import collapse_sentence
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.evaluation.runs import Run
 from fmri_lightning.generation.plan import items_of_table, rows_of_test_set
 from fmri_lightning.generation.predictions import FILE_NAME, Predictions, read_predictions
 from fmri_lightning.index.table import index_manifest, read_index
-from fmri_lightning.metrics.bootstrap import Interval
-from fmri_lightning.metrics.cosine import centred_cosine, cosine, cosine_matrix, mean_vector_cosine
-from fmri_lightning.metrics.retrieval import gallery_ranks, pooled_top_1, retrieval_ranks, top_k
-
-POOL = 300
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,23 +29,6 @@ class Gallery:
     cache: EmbeddingCache
     ids: NDArray[np.int32]
     mean: NDArray[np.float64] | None
-
-
-@dataclass(frozen=True)
-class BrainScores:
-    """Scores of predicted embeddings.
-
-    Attributes:
-        values: Metric to scores (n,).
-        chance: Metric to chance level.
-        mean_vector: Metric to the value that predicting the training mean reaches.
-        skipped: Metric to the reason why it was not computed.
-    """
-
-    values: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    chance: dict[str, float] = field(default_factory=dict)
-    mean_vector: dict[str, float] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
 
 
 def predictions_of(run: Run) -> Predictions:
@@ -126,64 +101,3 @@ def open_gallery(run: Run, clip_cache: Path | None) -> Gallery:
     train = np.unique(table.of_split("train").nsd_id)
     mean = cache.rows(train).mean(axis=0, dtype=np.float64) if len(train) else None
     return Gallery(cache, test, mean)
-
-
-def score_embeddings(predicted: NDArray[np.float32], ids: NDArray[np.int32], gallery: Gallery) -> BrainScores:
-    """Compare predicted source embeddings with the true ones.
-
-    Args:
-        predicted: Raw source embeddings (n, d).
-        ids: Stimulus of each (n,).
-        gallery: True embeddings.
-
-    Returns:
-        Cosines; retrieval of the picture among all test stimuli, and of the brain among the items; top-1
-        in pools of 300 where there are as many items. Equal stimuli are never distractors.
-    """
-    scores = BrainScores()
-    truth = gallery.cache.rows(ids)
-    scores.values["source_cosine"] = cosine(predicted, truth)
-    if gallery.mean is not None:
-        scores.values["source_centred_cosine"] = centred_cosine(predicted, truth, gallery.mean)
-        scores.mean_vector["source_cosine"] = float(mean_vector_cosine(gallery.mean, truth).mean())
-    to_gallery = cosine_matrix(predicted, gallery.cache.rows(gallery.ids))
-    to_items = cosine_matrix(predicted, truth)
-    _add_ranks(scores, "image_given_brain", gallery_ranks(to_gallery, ids, gallery.ids), len(gallery.ids))
-    _add_ranks(scores, "brain_given_image", retrieval_ranks(to_items.T, ids), _brains_to_choose_from(ids))
-    for name, matrix in (("image_given_brain", to_items), ("brain_given_image", to_items.T)):
-        metric = f"{name}_top1_of_{POOL}"
-        if len(ids) < POOL:
-            scores.skipped[metric] = f"a pool of {POOL} needs as many items, the run has {len(ids)}"
-            continue
-        scores.values[metric] = pooled_top_1(matrix, ids, pool=POOL).per_item
-        scores.chance[metric] = 1.0 / POOL
-    return scores
-
-
-def _brains_to_choose_from(ids: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Candidates of each item: its own brain and those of other stimuli, never a repeat of its own."""
-    _, which, counts = np.unique(ids, return_inverse=True, return_counts=True)
-    return np.asarray(len(ids) - counts[which] + 1, dtype=np.int64)
-
-
-def _add_ranks(scores: BrainScores, name: str, ranks: NDArray[np.int64], candidates: int | NDArray[np.int64]) -> None:
-    for k in (1, 5):
-        scores.values[f"{name}_top{k}"] = top_k(ranks, k)
-        scores.chance[f"{name}_top{k}"] = float(np.minimum(k / np.asarray(candidates), 1.0).mean())
-    scores.values[f"{name}_median_rank"] = ranks.astype(np.float64)
-    scores.chance[f"{name}_median_rank"] = float(np.median((np.asarray(candidates) + 1) / 2.0))
-
-
-def tell_collapse(summary: Mapping[str, Any]) -> str | None:
-    """Say in words that an encoder has not been shown to beat a constant.
-
-    Args:
-        summary: ``summary.json`` of a run by one protocol.
-
-    Returns:
-        The sentence; None where the whole interval of the centred cosine lies above 0, or it was not scored.
-    """
-    found = summary["metrics"].get("source_centred_cosine")
-    if found is None or found["value"] is None or found["ci_low"] is None or found["ci_low"] > 0:
-        return None
-    return collapse_sentence("The encoder", Interval(found["value"], found["ci_low"], found["ci_high"])) + "."
