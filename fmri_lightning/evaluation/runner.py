@@ -74,7 +74,8 @@ class Runner:
     with_brain_correlation: bool = False
     scorer: PictureScorer = field(init=False)
     not_computed: dict[str, str] = field(init=False)
-    _scored: dict[str, tuple[PictureScores, str]] = field(init=False, default_factory=dict)
+    _scored: dict[tuple[str, int], tuple[PictureScores, str]] = field(init=False, default_factory=dict)
+    _stimuli: dict[str | None, StimulusSource] = field(init=False, default_factory=dict)
     _brain_correlation: BrainCorrelation | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -95,7 +96,7 @@ class Runner:
         Raises:
             BadInputError: A picture is missing, unreadable or constant.
         """
-        source = open_truth(run.summary.get("provenance", {}).get("root"), self.places.truth)
+        source = self._stimuli_of(run)
         truth_hash = check_pictures(StimulusPictures(source, run.ids), "ground truths")
         return source, check_pictures(run.pictures, f"pictures of {run.folder}"), truth_hash
 
@@ -124,6 +125,7 @@ class Runner:
         self._add_embedding_scores(evaluation, run, controls)
         evaluation.groups = groups_of(run.ids, categories_of(run, self.places.categories))
         describe_run(evaluation, self.protocol, run)
+        evaluation.config["networks"] = self._facts()
         self._add_brain_correlation(evaluation, run, controls, stimuli)
         return evaluation
 
@@ -152,11 +154,24 @@ class Runner:
         )
         evaluation.inputs = {"pictures": pair.generated_hash, "truth": pair.truth_hash}
         describe_folder(evaluation, self.protocol, generated.as_posix(), [c.to_dict() for c in pair.caveats])
+        evaluation.config["networks"] = self._facts()
         return evaluation
+
+    def _facts(self) -> dict[str, dict[str, str]]:
+        """What every network was loaded from: weights, their hash, versions of libraries."""
+        return {name: dict(network.facts) for name, network in self.scorer.networks.items()}
+
+    def _stimuli_of(self, run: Run) -> StimulusSource:
+        """The stimuli of a run; the same object for every run of one data root."""
+        root = run.summary.get("provenance", {}).get("root")
+        if root not in self._stimuli:
+            self._stimuli[root] = open_truth(root, self.places.truth)
+        return self._stimuli[root]
 
     def _score(self, pictures: PictureSet, truth: StimulusPictures, description: str) -> tuple[PictureScores, str]:
         names = "\n".join(pictures.name(i) for i in range(len(pictures)))
-        key = content_hash(names, truth.ids)
+        # Equal ids of two data roots are other stimuli.
+        key = (content_hash(names, truth.ids), id(truth.source))
         if key not in self._scored:
             digest = check_pictures(pictures, description)
             self._scored[key] = (self.scorer.score(pictures, truth, truth.ids, description), digest)

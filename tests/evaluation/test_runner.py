@@ -2,6 +2,7 @@
 
 import json
 
+import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -70,6 +71,8 @@ def test_summary_has_the_contracts_fields(scored) -> None:
         assert entry["ci_low"] <= entry["value"] <= entry["ci_high"], name
         assert entry["null"] == entry["rows"]["shuffled"]["value"]
     assert summary["metrics"]["judge2_two_way"]["p_against_null"] < 0.01
+    networks = read_manifest(mlp / "evaluation/demo", "evaluation").config["networks"]
+    assert set(networks["judge"]) >= {"weights", "hash", "torch"}
     assert summary["metrics"]["judge2_two_way"]["stand_in_for"] == "AlexNet(2)"
     assert summary["metrics"]["source_cosine"]["ceiling"] is None
     circular = {name for name, entry in summary["metrics"].items() if entry["circular"]}
@@ -264,6 +267,22 @@ def test_the_nearest_training_pictures_are_scored_as_reconstructions(world, tmp_
     none = world.write_run(tmp_path / "none")
     evaluate(run=[none], resamples=100)
     assert "no gallery of training stimuli" in summary_of(none)["skipped"]["nearest_training"]
+
+
+def test_equal_ids_of_two_data_roots_are_other_stimuli(world, tmp_path) -> None:
+    nearest = np.arange(N_DRAWN) % N_TRAIN
+    runs = [world.write_run(tmp_path / name, nearest=nearest) for name in ("here", "there")]
+    (tmp_path / "tree/nsddata_stimuli/stimuli/nsd").mkdir(parents=True)
+    with h5py.File(tmp_path / "tree/nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5", "w") as handle:
+        handle["imgBrick"] = world.stimuli[::-1]
+    provenance = json.loads((runs[1] / "decode_summary.json").read_text())["provenance"]
+    edit_summary(runs[1], provenance=provenance | {"root": str(tmp_path / "tree")})
+    evaluate(run=runs, resamples=100)
+    evaluate(run=[runs[1]], resamples=100, out=tmp_path / "alone")
+    alone = json.loads((tmp_path / "alone/demo/summary.json").read_text())
+    for metric in ("pixcorr", "ssim"):
+        rows = [summary["metrics"][metric]["rows"]["nearest_training"] for summary in (summary_of(runs[1]), alone)]
+        assert rows[0] == rows[1]
 
 
 def test_the_fraction_of_the_way_from_null_to_ceiling_is_that_of_the_means(scored) -> None:
