@@ -2,7 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from PIL import Image
+from skimage.color import rgb2gray
+from skimage.metrics import structural_similarity as skimage_ssim
+from torch.nn import functional
 
 from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.evaluation import scoring
@@ -143,3 +148,45 @@ def test_impossible_requests_are_refused() -> None:
         score(SCENES[:2], SCENES[:2], np.array([4, 4], np.int32))
     with pytest.raises(UsageError, match="choose demo, mindeye, brain_diffuser"):
         find_protocol("mindeye2")
+
+
+def published_by(name, recon, truth):
+    """PixCorr and SSIM as the two scripts compute them, from Pillow, torch, numpy and scikit-image alone."""
+    if name == "brain_diffuser":
+        sides = [
+            [np.asarray(Image.fromarray(p).resize((425, 425))) / 255.0 for p in pictures] for pictures in (recon, truth)
+        ]
+        # scikit-image 0.17 took the columns of a grey picture for its channels when told multichannel=True.
+        more = {"channel_axis": 1}
+    else:
+        sides, more = [], {}
+        for pictures in (recon, truth):
+            values = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+            for size in (256, 425):
+                values = functional.interpolate(values, (size, size), mode="bilinear", align_corners=False)
+            sides.append(list(values.permute(0, 2, 3, 1).double().numpy()))
+    pixcorr = [np.corrcoef(b.ravel(), a.ravel())[0, 1] for a, b in zip(*sides, strict=True)]
+    ssim = [
+        skimage_ssim(
+            rgb2gray(a),
+            rgb2gray(b),
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            data_range=1.0,
+            **more,
+        )
+        for a, b in zip(*sides, strict=True)
+    ]
+    return np.array(pixcorr), np.array(ssim)
+
+
+@pytest.mark.parametrize("name", ["mindeye", "brain_diffuser"])
+def test_pixel_metrics_are_those_of_the_published_scripts(name) -> None:
+    truth = draw_scenes("stimuli", range(4), 0, 425)[0]
+    recon = draw_scenes("stimuli", range(1, 5), 0, 512)[0]
+    mixed = (0.5 * recon + 0.5 * draw_scenes("stimuli", range(4), 0, 512)[0]).astype(np.uint8)
+    values = score(mixed, truth, IDS[:4], protocol=name).values
+    pixcorr, ssim = published_by(name, mixed, truth)
+    assert values["pixcorr"] == pytest.approx(pixcorr, abs=1e-6)
+    assert values["ssim"] == pytest.approx(ssim, abs=1e-6)
