@@ -61,7 +61,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
 def test_held_out_scenes_are_recognised_from_their_true_embedding(kinds: dict[str, Subject]) -> None:
     found = drawn_scores(kinds["scenes"])
     assert found["two-way judge2"] >= 0.90
-    assert found["top-1 alexnet2"] >= 0.20
+    assert found["top-1 judge2"] >= 0.20
     assert found["PixCorr"] >= 0.25
 
 
