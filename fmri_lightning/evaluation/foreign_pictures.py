@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmri_lightning.errors import BadInputError
+from fmri_lightning.evaluation.pictures import PictureFiles
 from fmri_lightning.manifest import content_hash
 
 BACKGROUND = (255, 255, 255)
@@ -45,7 +46,7 @@ class Inspection:
 
 
 @dataclass(frozen=True)
-class ForeignPictures:
+class ForeignPictures(PictureFiles):
     """Readable files of a folder, brought to one size.
 
     Attributes:
@@ -53,16 +54,7 @@ class ForeignPictures:
         size_px: (width, height) that odd ones are resized to, by Pillow's bicubic filter.
     """
 
-    paths: Sequence[Path]
     size_px: tuple[int, int]
-
-    def __len__(self) -> int:
-        """Number of files."""
-        return len(self.paths)
-
-    def name(self, position: int) -> str:
-        """Path of one file."""
-        return str(self.paths[position])
 
     def read(self, start: int, stop: int) -> Pixels:
         """Read files start to stop.
