@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmri_lightning.evaluation.fractions import fraction_of_ceiling
-from fmri_lightning.evaluation.metric_table import METRICS
+from fmri_lightning.evaluation.metric_table import METRICS, is_share
 from fmri_lightning.locks import run_lock
 from fmri_lightning.manifest import Manifest, atomic_path, content_hash, write_json, write_manifest
 from fmri_lightning.metrics.bootstrap import bootstrap_interval
@@ -160,10 +160,12 @@ def _interval_of(
         resampled[defined], ids[defined], METRICS[metric].statistic, n_resamples=n_resamples, seed=seed
     )
     n_undefined = int((~np.isfinite(values)).sum())
+    # Resampled influences may add up to more than all or less than none, which no share can be.
+    low, high = np.clip((found.low, found.high), 0, 1).tolist() if is_share(metric) else (found.low, found.high)
     return {
         "value": found.value,
-        "ci_low": found.low,
-        "ci_high": found.high,
+        "ci_low": low,
+        "ci_high": high,
         "n": len(values) - n_undefined,
         "n_undefined": n_undefined,
     }
