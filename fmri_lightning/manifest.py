@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import functools
 import hashlib
 import json
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -201,13 +203,32 @@ def file_sha256(path: Path | str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """List the versions that made an artefact: Python, ourselves, and the libraries imported so far."""
+    """List the versions that made an artefact: Python, ourselves, and the libraries imported so far.
+
+    From a git checkout also its commit, with "-dirty" where files differ from it.
+    """
     found = {"python": platform.python_version(), "fmri_lightning": __version__}
+    if commit := _commit():
+        found["commit"] = commit
     for name in ("numpy", "scipy", "torch", "lightning", "diffusers", "transformers", "pyarrow", "h5py", "PIL"):
         module = sys.modules.get(name)
         if module is not None and hasattr(module, "__version__"):
             found[name] = str(module.__version__)
     return found
+
+
+@functools.cache
+def _commit() -> str:
+    """Ask git for the commit that this code is of; "" where it was installed from a wheel, or git is not there."""
+    checkout = Path(__file__).parents[1]
+    if not (checkout / ".git").exists():
+        return ""
+    asked = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return told.stdout.strip() if told.returncode == 0 else ""
 
 
 def _now() -> str:

@@ -1,6 +1,11 @@
 """Files are whole or absent, hashes are by value, and one job holds a run folder."""
 
 import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +22,8 @@ from fmri_lightning.manifest import (
     write_json,
     write_manifest,
 )
+
+PACKAGE = Path(__file__).resolve().parents[1] / "fmri_lightning"
 
 
 def _write_half(path):
@@ -119,3 +126,27 @@ def test_an_artefact_of_another_input_is_refused():
         require_input(manifest, "index", "c" * 64, "fmri-lightning betas")
     with pytest.raises(BadInputError, match="no recorded one"):
         require_input(manifest, "split", "c" * 64, "fmri-lightning betas")
+
+
+def test_versions_name_the_commit_of_a_checkout_and_whether_it_was_changed(tmp_path):
+    package = tmp_path / "checkout" / "fmri_lightning"
+    package.mkdir(parents=True)
+    for name in ("__init__", "errors", "manifest"):
+        shutil.copy(PACKAGE / f"{name}.py", package)
+    code = "from fmri_lightning.manifest import versions; print(versions().get('commit'))"
+
+    def told():
+        ran = [sys.executable, "-B", "-c", code]
+        return subprocess.run(ran, cwd=package.parent, capture_output=True, text=True, check=True).stdout.strip()
+
+    def git(*words):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=package.parent, check=True)
+
+    assert told() == "None", "a wheel knows no commit"
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "all")
+    commit = told()
+    assert re.fullmatch("[0-9a-f]{12}", commit)
+    (package / "errors.py").write_text((package / "errors.py").read_text() + "\n")
+    assert told() == f"{commit}-dirty"
