@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -9,6 +11,19 @@ from typing import TypeVar
 
 T = TypeVar("T")
 LINE_EVERY_S = 30.0
+
+
+@contextlib.contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's adverts and lists of absent devices, which it logs as information, out of what is printed."""
+    levels = {name: logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")}
+    try:
+        for name in levels:
+            logging.getLogger(name).setLevel(logging.WARNING)
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:

@@ -42,14 +42,15 @@ def clip_cache(
     Parts of 4,096 vectors are written as they come; the same command resumes a run that was stopped.
 
     Args:
-        root: Data root with pictures: nsd_stimuli.hdf5, COCO photographs, MindEye2's file, or a folder stimuli.
-        images: Folder of pictures, instead of root.
-        space: Short name: vit-b-32 (default), vit-l-14, vit-h-14, vit-bigg-14, mini-source, mini-target;
+        root: Data root with pictures: nsd_stimuli.hdf5, COCO photographs, MindEye2's file, or a folder stimuli; by
+            default none, and images is needed.
+        images: Folder of pictures, instead of root; by default none.
+        space: Short name: vit-b-32 (by default), vit-l-14, vit-h-14, vit-bigg-14, mini-source, mini-target;
             or a folder written by save_pretrained.
-        model_id: Hub id of another CLIP model, instead of space; needs revision.
-        revision: Commit of the hub repository.
+        model_id: Hub id of another CLIP model, instead of space; needs revision; by default space says it.
+        revision: Commit of the hub repository; by default the one pinned for space.
         out: Parquet file to write.
-        limit: Encode the first N stimuli only.
+        limit: Encode the first N stimuli only; by default all.
         batch_size: Pictures a batch; every batch is padded to it.
         devices: Number of devices, or auto.
         dry_run: Say what would be done; load and write nothing.
@@ -161,20 +162,22 @@ def _encode(
 
     from fmri_lightning.embeddings.data import EmbeddingDataModule
     from fmri_lightning.embeddings.module import PART_SIZE, EmbeddingModule, PartWriter
+    from fmri_lightning.progress import quiet_lightning
 
-    trainer = Trainer(
-        devices=int(devices) if devices.isdigit() else devices,
-        precision="32-true",
-        callbacks=[PartWriter(parts, PART_SIZE, config)],
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=sys.stderr.isatty(),
-        use_distributed_sampler=False,
-    )
-    data = EmbeddingDataModule(source, ids, batch_size)
-    trainer.predict(EmbeddingModule(encoder, batch_size), datamodule=data, return_predictions=False)
-    trainer.strategy.barrier("clip-cache parts")
+    with quiet_lightning():
+        trainer = Trainer(
+            devices=int(devices) if devices.isdigit() else devices,
+            precision="32-true",
+            callbacks=[PartWriter(parts, PART_SIZE, config)],
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=sys.stderr.isatty(),
+            use_distributed_sampler=False,
+        )
+        data = EmbeddingDataModule(source, ids, batch_size)
+        trainer.predict(EmbeddingModule(encoder, batch_size), datamodule=data, return_predictions=False)
+        trainer.strategy.barrier("clip-cache parts")
     return bool(trainer.is_global_zero)
 
 

@@ -1,3 +1,4 @@
+import fcntl
 import gzip
 
 import h5py
@@ -133,6 +134,14 @@ def test_a_damaged_hdf5_file_is_named(tmp_path, values, damage):
     with pytest.raises(BadInputError, match=r"s\.hdf5") as caught:
         read_voxels(path, np.array([[0, 0, 0]]))
     assert one_line(caught)
+
+
+def test_a_file_that_another_program_holds_is_not_called_damaged(tmp_path, values):
+    path = write_hdf5(tmp_path / "s.hdf5", values, chunks=(T, 1, 1, 1))
+    with open(path, "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(BadInputError, match=r"s\.hdf5 cannot be locked .*HDF5_USE_FILE_LOCKING=FALSE"):
+            read_voxels(path, np.array([[0, 0, 0]]))
 
 
 def test_a_nifti_file_with_one_flipped_byte_or_cut_off_is_refused(tmp_path, values):
