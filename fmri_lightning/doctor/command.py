@@ -2,26 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
-import os
-import platform
-import re
-import shutil
 from pathlib import Path
 
-from fmri_lightning import __version__
-from fmri_lightning.errors import BadInputError
-
-# Import name that each optional extra brings, and what it is for.
-EXTRAS = {
-    "tensorboard": ("tensorboard", "TensorBoard logs"),
-    "lora": ("peft", "LoRA training of generators"),
-    "eval-nets": ("torchvision", "perceptual networks of the published protocols"),
-    "brain": ("nilearn", "brain maps"),
-    "demo": ("stlpips_pytorch", "the demo's judge network"),
-}
-MINI_MODELS = ("source_encoder", "target_encoder", "generator")
+from fmri_lightning.errors import BadInputError, UsageError
 
 
 def doctor(
@@ -31,20 +14,48 @@ def doctor(
     leaks: Path | None = None,
     pairing: Path | None = None,
     expect: Path | None = None,
+    show: Path | None = None,
+    verify: bool = False,
+    fetch: list[str] | None = None,
+    network: bool = True,
+    dry_run: bool = False,
 ) -> None:
-    """Show versions, devices, optional parts and the shipped models, or check data files or a finished run.
+    """Show what this installation and machine can do, check data files or a finished run, or show an artefact.
 
     Args:
-        data: A data root or run folder whose free space is told too.
-        files: An NSD tree or the folder of MindEye2's files: check that all files of a subject agree.
+        data: A data root or run folder whose free space is told too; by default the working directory and caches alone.
+        files: An NSD tree or the folder of MindEye2's files: check that all files of a subject agree; by default
+            nothing is checked.
         subject: Subject of --files.
-        leaks: A run folder: recompute every statistic from training trials and name trials that leaked.
-        pairing: A run folder: ask the betas themselves whether trials are paired with the pictures they showed.
-        expect: A run folder: compare its voxels, trials, test size, cosine and top-1 with published figures.
+        leaks: A run folder: recompute every statistic from training trials and name trials that leaked; by default
+            none is looked at.
+        pairing: A run folder: ask the betas themselves whether trials are paired with the pictures they showed; by
+            default none is asked.
+        expect: A run folder: compare its voxels, trials, test size, cosine and top-1 with published figures; by
+            default none is compared.
+        show: Any artefact of ours (index, betas, preproc, CLIP cache, checkpoint, calibration, run, evaluation,
+            generator): print what it is, its settings, and what it was made from; by default none is shown.
+        verify: With --show: hash every byte again, also of large files.
+        fetch: Configuration files of predict, or names of embedding spaces: download the hub files that they would
+            load, for nodes without a network; by default nothing is downloaded.
+        network: Ask whether the hub answers: one request, 3 s at most; false asks nothing.
+        dry_run: With --fetch: print the download commands and stop.
 
     Raises:
         BadInputError: If a required library is missing, a folder does not exist, or a check fails.
+        UsageError: If an option stands without the one that it belongs to.
+        ResourceError: If --fetch has no network.
     """
+    if verify and show is None:
+        raise UsageError("--verify belongs to --show PATH")
+    if dry_run and fetch is None:
+        raise UsageError("--dry_run belongs to --fetch configs/predict.yaml")
+    if show is not None:
+        _show(show, verify)
+    if fetch is not None:
+        _fetch(fetch, dry_run)
+    if show is not None or fetch is not None:
+        return
     if files is not None:
         _check_files(files, subject)
         return
@@ -56,14 +67,25 @@ def doctor(
         return
     if data is not None and not data.exists():
         raise BadInputError(f"{data} does not exist; give a data root or a run folder with --data")
-    print(f"fmri-lightning {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
-    missing = _print_libraries()
-    _print_devices()
-    _print_extras()
-    _print_mini_models()
-    _print_space(data)
-    if missing:
-        raise BadInputError(f"not installed: {', '.join(missing)}; install again with: pip install fmri-lightning")
+    from fmri_lightning.doctor.screen import show_screen
+
+    unusable = show_screen(data, network)
+    if unusable:
+        raise BadInputError(f"not installed: {', '.join(unusable)}; install again with: pip install fmri-lightning")
+
+
+def _show(path: Path, verify: bool) -> None:
+    from fmri_lightning.doctor.show import show_lines
+
+    for line in show_lines(path, verify):
+        print(line, flush=True)
+
+
+def _fetch(words: list[str], dry_run: bool) -> None:
+    from fmri_lightning.doctor.fetch import fetch_lines
+
+    for line in fetch_lines(words, dry_run):
+        print(line, flush=True)
 
 
 def _check_files(root: Path, subject: str) -> None:
@@ -95,61 +117,3 @@ def _check_expectations(run: Path) -> None:
     outside = [one.name for one in found if one.met is False]
     if outside:
         raise BadInputError(f"{run}: {len(outside)} figures are not what NSD lets expect: {', '.join(outside)}")
-
-
-def required_libraries() -> list[str]:
-    """List the distribution names that this package requires, without extras.
-
-    Returns:
-        Names as in the package metadata, or none when the package runs from a checkout only.
-    """
-    try:
-        requirements = importlib.metadata.requires("fmri-lightning") or []
-    except importlib.metadata.PackageNotFoundError:
-        return []
-    return [re.split(r"[\s\[<>=!~;(]", r, maxsplit=1)[0] for r in requirements if "extra ==" not in r]
-
-
-def _print_libraries() -> list[str]:
-    missing, found = [], []
-    for name in required_libraries():
-        try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(name)
-    print(f"libraries: {', '.join(found) or 'unknown, this runs from a checkout that is not installed'}")
-    return missing
-
-
-def _print_devices() -> None:
-    if importlib.util.find_spec("torch") is None:
-        print("devices: torch is not installed")
-        return
-    import torch
-
-    print(f"devices: CPU with {os.cpu_count()} cores, torch {torch.__version__}")
-    for number in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(number)
-        print(f"  cuda:{number} {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
-
-
-def _print_extras() -> None:
-    for extra, (module, purpose) in EXTRAS.items():
-        there = importlib.util.find_spec(module) is not None
-        print(f"extra {extra}: {'present' if there else f'absent, pip install {module}'} ({purpose})")
-
-
-def _print_mini_models() -> None:
-    from fmri_lightning.embeddings.packaged import packaged_path
-
-    for name in MINI_MODELS:
-        try:
-            place = str(packaged_path(f"checkpoints/mini/{name}"))
-        except BadInputError:
-            place = "absent; the demo needs it"
-        print(f"mini {name}: {place}")
-
-
-def _print_space(data: Path | None) -> None:
-    for folder in [Path()] if data is None else [Path(), data]:
-        print(f"free space at {folder.resolve()}: {shutil.disk_usage(folder).free / 2**30:.1f} GiB")

@@ -54,14 +54,15 @@ class ImageEncoder(nn.Module):
         if isinstance(space, str):
             named = space in SPACES or revision is None
             space = resolve_space(space, revision=revision) if named else resolve_space(None, space, revision)
-        location = space.location()
+        location = space.location() if space.is_folder else _fetched(space)
         model = _load_tower(location, space)
         dim = int(model.config.projection_dim)
         if space.dim is not None and dim != space.dim:
             raise BadInputError(
-                f"{location} gives {dim}-D embeddings but space {space.name!r} is {space.dim}-D; it holds another model"
+                f"{space.model_id} gives {dim}-D embeddings but space {space.name!r} is {space.dim}-D; "
+                "it holds another model"
             )
-        config = _preprocessor_config(location, space)
+        config = _preprocessor_config(location)
         return cls(model, ImagePreprocessing.from_config(config, int(model.config.image_size)), space)
 
     @property
@@ -135,6 +136,14 @@ def _probe_vectors(encoder: ImageEncoder) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(vector) for vector in vectors.cpu().tolist())
 
 
+def _fetched(spec: SpaceSpec) -> str:
+    """Put a hub model's files on this machine, or find them in its cache; from there on it is a folder."""
+    try:
+        return str(spec.hub_files().download())
+    except (OSError, ValueError) as error:
+        raise _not_loadable(spec.model_id, spec, error) from error
+
+
 def _load_tower(location: str, spec: SpaceSpec) -> Any:
     import transformers
     from transformers.utils import logging as transformers_logging
@@ -148,9 +157,8 @@ def _load_tower(location: str, spec: SpaceSpec) -> Any:
     try:
         model, info = tower.from_pretrained(
             location,
-            revision=spec.revision,
             use_safetensors=True,
-            local_files_only=spec.is_folder,
+            local_files_only=True,
             dtype=torch.float32,
             output_loading_info=True,
         )
@@ -179,23 +187,8 @@ def _not_loadable(location: str, spec: SpaceSpec, error: Exception) -> BadInputE
     )
 
 
-def _preprocessor_config(location: str, spec: SpaceSpec) -> dict[str, Any]:
-    name = "preprocessor_config.json"
-    if spec.is_folder:
-        path = Path(location) / name
-    else:
-        from transformers.utils.hub import cached_file
-
-        found = cached_file(
-            location,
-            name,
-            revision=spec.revision,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-        path = Path(found) if found is not None else Path(name)
-        if found is None:
-            return {}
+def _preprocessor_config(location: str) -> dict[str, Any]:
+    path = Path(location) / "preprocessor_config.json"
     if not path.is_file():
         return {}
     config: dict[str, Any] = read_json(path)

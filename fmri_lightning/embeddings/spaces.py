@@ -10,7 +10,12 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
+from fmri_lightning.embeddings.hub_files import HubFiles
 from fmri_lightning.errors import BadInputError, UsageError
+
+# Not *.safetensors: repositories carry the same weights for other libraries too.
+_TOWER_FILES = ("config.json", "preprocessor_config.json", "model.safetensors", "model.safetensors.index.json",
+                "model-*-of-*.safetensors")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,13 @@ class SpaceSpec:
 
         return str(packaged_path(self.model_id))
 
+    def hub_files(self) -> HubFiles:
+        """What the loader reads of the hub repository."""
+        return HubFiles(self.model_id, self.revision, _TOWER_FILES, needed=("config.json", "model*.safetensors"))
+
     def download_command(self) -> str:
         """The command that puts the weights on this machine."""
-        revision = f" --revision {self.revision}" if self.revision else ""
-        return f"hf download {self.model_id}{revision} --include '*.json' '*.safetensors'"
+        return self.hub_files().command()
 
 
 _CLIP = "shortest side bicubic (antialias) to 224 px, centre crop, CLIP mean and std"

@@ -23,11 +23,6 @@ from fmri_lightning.generation.unclip_folder import declared_space, fetch_folder
 from fmri_lightning.records import EmbeddingSpace
 from fmri_lightning.seeding import torch_generator
 
-# The image encoder is never asked for: embeddings come from the brain.
-_NEEDED = ["model_index.json", "*/*.json", "*/*.txt", "unet/*.safetensors", "vae/*.safetensors",
-           "text_encoder/*.safetensors", "image_normalizer/*.safetensors"]  # fmt: skip
-
-
 COMPILED_SHAPES = 64
 """Shapes of a block that torch may compile before it gives up."""
 
@@ -200,7 +195,7 @@ def load_unclip(config: DecoderConfig, data: object = None) -> UnclipDecoder:
     folder = local_folder(config)
     commit = ""
     if folder is None:
-        folder = fetch_folder(config, _NEEDED)
+        folder = fetch_folder(config)
         commit = folder.name
     decoder = UnclipDecoder(_load_pipeline(folder), space, config.resolution)
     decoder.commit = commit

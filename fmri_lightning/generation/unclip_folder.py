@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
+from dataclasses import replace
 from pathlib import Path
 
+from fmri_lightning.embeddings.hub_files import HubFiles
 from fmri_lightning.embeddings.packaged import packaged_path
 from fmri_lightning.embeddings.spaces import SPACES
 from fmri_lightning.errors import BadInputError, UsageError
@@ -14,6 +15,11 @@ from fmri_lightning.manifest import content_hash, file_fingerprint, read_json
 from fmri_lightning.records import EmbeddingSpace
 
 DEFAULT_ID = "sd2-community/stable-diffusion-2-1-unclip"
+# The image encoder is never asked for: embeddings come from the brain.
+_READ = ("model_index.json", "*/*.json", "*/*.txt", "unet/*.safetensors", "vae/*.safetensors",
+         "text_encoder/*.safetensors", "image_normalizer/*.safetensors")  # fmt: skip
+_ALWAYS = ("model_index.json", "unet/config.json", "unet/*.safetensors", "vae/config.json", "vae/*.safetensors",
+           "image_normalizer/*.safetensors")  # fmt: skip
 MINI_FOLDER = "checkpoints/mini/generator"
 SPACE_FILE = "embedding_space.json"
 """Beside model_index.json of a model of ours: its EmbeddingSpace, with probe vectors."""
@@ -30,6 +36,23 @@ CLASSES = ("StableUnCLIPImg2ImgPipeline", "StableUnCLIPPipeline")
 def model_name(config: DecoderConfig) -> str:
     """Name the weights of a configuration as they go into summaries."""
     return config.model_id or ("mini" if config.family == "mini" else DEFAULT_ID)
+
+
+def hub_files(config: DecoderConfig) -> HubFiles | None:
+    """List what is read of a hub model; None for a model that lies in a folder.
+
+    Args:
+        config: The decoder.
+
+    Raises:
+        BadInputError: The packaged model or the folder is missing, or the id is known to be dead.
+    """
+    if local_folder(config) is not None:
+        return None
+    model_id = model_name(config)
+    if model_id in MOVED:
+        raise BadInputError(f"{model_id} was taken off the hub; set --model.decoder.model_id {MOVED[model_id]}")
+    return HubFiles(model_id, config.revision, _READ, needed=_ALWAYS)
 
 
 def local_folder(config: DecoderConfig) -> Path | None:
@@ -80,7 +103,7 @@ def declared_space(config: DecoderConfig, data: object = None) -> EmbeddingSpace
         name = HUB_SPACES.get(model_name(config))
         if name is not None:
             return _space_of(name, SPACES[name].dim)
-        folder = fetch_folder(config, ["model_index.json", "unet/config.json"])
+        folder = fetch_folder(config, ("model_index.json", "unet/config.json"))
         _require_unclip(folder)
     if (folder / SPACE_FILE).is_file():
         return EmbeddingSpace.from_json((folder / SPACE_FILE).read_text(encoding="utf-8"))
@@ -105,12 +128,12 @@ def _space_of(name: str, dim: int | None) -> EmbeddingSpace:
     )
 
 
-def fetch_folder(config: DecoderConfig, patterns: list[str]) -> Path:
+def fetch_folder(config: DecoderConfig, patterns: tuple[str, ...] = _READ) -> Path:
     """Put a hub model's files on this machine, or find them in its cache.
 
     Args:
         config: The decoder, with a hub id.
-        patterns: Which files.
+        patterns: Which files; by default all that are read.
 
     Returns:
         The snapshot folder; its name is the commit.
@@ -120,30 +143,26 @@ def fetch_folder(config: DecoderConfig, patterns: list[str]) -> Path:
             mirror and the download command.
         UsageError: The id cannot be a hub id.
     """
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
-    model_id = model_name(config)
-    if model_id in MOVED:
-        raise BadInputError(f"{model_id} was taken off the hub; set --model.decoder.model_id {MOVED[model_id]}")
-    offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+    files = hub_files(config)
+    assert files is not None
     try:
-        found = snapshot_download(model_id, revision=config.revision, allow_patterns=patterns, local_files_only=offline)
+        return (files if patterns == _READ else replace(files, allow=patterns, needed=patterns)).download()
     except HFValidationError as error:
-        raise UsageError(f"decoder.model_id {model_id!r} is neither a folder nor a hub id") from error
+        raise UsageError(f"decoder.model_id {files.model_id!r} is neither a folder nor a hub id") from error
     except (OSError, ValueError) as error:
-        raise BadInputError(_not_found(config, error)) from error
-    return Path(found)
+        raise BadInputError(_not_found(files, error)) from error
 
 
-def _not_found(config: DecoderConfig, error: Exception) -> str:
-    model_id = model_name(config)
-    revision = f" --revision {config.revision}" if config.revision else ""
-    reason = {"RepositoryNotFoundError": "is gone or gated", "GatedRepoError": "asks for an accepted licence"}.get(
-        type(error).__name__, "is not on this machine and the hub does not answer"
-    )
-    mirror = "" if model_id == DEFAULT_ID else f" (mirror of Stable Diffusion 2.1 unCLIP: {DEFAULT_ID})"
-    return f"decoder {model_id} {reason}{mirror}; where a network is, run: hf download {model_id}{revision}"
+def _not_found(files: HubFiles, error: Exception) -> str:
+    reason = {
+        "RepositoryNotFoundError": "is gone or gated",
+        "GatedRepoError": "asks for an accepted licence",
+        "RevisionNotFoundError": f"has no revision {files.revision}",
+    }.get(type(error).__name__, "is not on this machine and the hub does not answer")
+    mirror = "" if files.model_id == DEFAULT_ID else f" (mirror of Stable Diffusion 2.1 unCLIP: {DEFAULT_ID})"
+    return f"decoder {files.model_id} {reason}{mirror}; where a network is, run: {files.command()}"
 
 
 def weights_fingerprint(config: DecoderConfig, data: object = None) -> str:
@@ -173,20 +192,17 @@ def has_transformer_blocks(config: DecoderConfig) -> bool:
     Raises:
         BadInputError: Folder or hub id not found.
     """
-    folder = local_folder(config) or fetch_folder(config, ["unet/config.json"])
+    folder = local_folder(config) or fetch_folder(config, ("unet/config.json",))
     return "CrossAttn" in json.dumps(read_json(folder / "unet" / "config.json"))
 
 
 def weights_are_here(config: DecoderConfig) -> bool:
     """Say whether the weights are on this machine, without asking the hub."""
-    from huggingface_hub import snapshot_download
-
+    files = hub_files(config)
+    if files is not None:
+        return files.cached() is not None
     folder = local_folder(config)
-    if folder is None:
-        try:
-            folder = Path(snapshot_download(model_name(config), revision=config.revision, local_files_only=True))
-        except (OSError, ValueError):
-            return False
+    assert folder is not None
     return any((folder / "unet").glob("*.safetensors")) and any((folder / "vae").glob("*.safetensors"))
 
 

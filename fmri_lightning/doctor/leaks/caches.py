@@ -45,7 +45,7 @@ def check_cache(name: str, cache: EmbeddingCache, parts: RunParts) -> str:
 
 def _require_payload(cache: EmbeddingCache, parts: RunParts) -> None:
     """Hash both copies: opening a cache trusts the mapped one by its name."""
-    ids, vectors = _read_payload(cache.path)
+    ids, vectors = read_payload(cache.path)
     in_file, mapped = content_hash(ids, vectors), content_hash(cache.ids, cache.embeddings)
     if in_file == mapped == cache.content_hash:
         return
@@ -60,7 +60,12 @@ def _require_payload(cache: EmbeddingCache, parts: RunParts) -> None:
     )
 
 
-def _read_payload(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def read_payload(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Read ids (n,) and vectors (n, dim) from the parquet file itself, not from its mapped copy.
+
+    Raises:
+        BadInputError: The file is damaged.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
