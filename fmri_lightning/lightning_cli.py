@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import pkgutil
 import sys
 import time
@@ -11,17 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.trainer.states import TrainerFn
 
 from fmri_lightning import __version__
 from fmri_lightning.embeddings.packaged import packaged_path
 from fmri_lightning.errors import UsageError
-from fmri_lightning.manifest import atomic_path
+from fmri_lightning.manifest import atomic_path, versions
 from fmri_lightning.precision import FrozenHalfPrecision, select_precision
-from fmri_lightning.progress import LINE_EVERY_S, progress_line
+from fmri_lightning.progress import LINE_EVERY_S, progress_line, quiet_lightning
+from fmri_lightning.tracking.artifacts import log_outputs
+from fmri_lightning.tracking.labels import labels_of, provenance_of
+from fmri_lightning.tracking.runs import runs_finished
+from fmri_lightning.tracking.tensorboard_logger import TensorBoardRunLogger
+from fmri_lightning.tracking.wandb_logger import WandbRunLogger
 from fmri_lightning.usage import OneLineErrors
 
 STAGES = ("embeddings", "encoder", "adapter", "generation")
@@ -55,7 +61,7 @@ class StageParser(OneLineErrors, LightningArgumentParser):
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Writes the configuration into the run's own folder when the work starts.
+    """Writes the configuration into the run's own folder, and hands it to the loggers, when the work starts.
 
     Lightning's writes to the log folder, where the second run of a shared folder dies, and before the
     modules have checked their inputs.
@@ -67,10 +73,17 @@ class SaveRunConfig(SaveConfigCallback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write ``fit.yaml`` beside the checkpoints."""
         self._write(trainer, pl_module, "fit")
+        self._tell_loggers(trainer, pl_module, "fit")
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell the loggers of a run that only validates."""
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._tell_loggers(trainer, pl_module, "validate")
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write ``predict.yaml`` into the folder of the reconstructions."""
         self._write(trainer, pl_module, "predict")
+        self._tell_loggers(trainer, pl_module, "predict")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write it at the end where there was nothing to draw: Lightning starts no prediction without batches."""
@@ -85,6 +98,20 @@ class SaveRunConfig(SaveConfigCallback):
             return
         with atomic_path(folder / f"{stage}.yaml") as temporary:
             self.parser.save(self.config, str(temporary), skip_none=False, overwrite=True, multifile=False)
+
+    def _tell_loggers(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Begin the W&B run, and give every logger the whole configuration and what the run is made from."""
+        if not trainer.loggers or not trainer.is_global_zero or getattr(module, "dry_run", False):
+            return
+        data = getattr(trainer, "datamodule", None)
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        config |= {**provenance_of(module, data), "versions": versions()}
+        folder = _run_folder(trainer, module) or Path(trainer.default_root_dir)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbRunLogger):
+                logger.begin(folder, labels_of(module, data, stage, folder), config)
+            elif not isinstance(logger, CSVLogger):  # fit.yaml says it all
+                logger.log_hyperparams(config)
 
 
 def _run_folder(trainer: Trainer, module: LightningModule) -> Path | None:
@@ -158,7 +185,10 @@ class StageCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add ``--output_dir`` and ``--dry_run`` to predict, and tell the model its subject."""
         if self._prepared == "predict":
-            parser.add_argument("--output_dir", type=Path | None, default=None, help="Folder of the reconstructions.")
+            parser.add_argument(
+                "--output_dir", type=Path | None, default=None,
+                help="Folder of the reconstructions; by default outputs/recon/{subject}/{encoder}_diffusion.",
+            )  # fmt: skip
             parser.add_argument(
                 "--dry_run", type=bool, nargs="?", const=True, default=False,
                 help="Print pictures, time and memory of the run, and stop.",
@@ -180,14 +210,20 @@ class StageCLI(LightningCLI):
             )
 
     def before_instantiate_classes(self) -> None:
-        """Hand ``--output_dir`` and ``--dry_run`` to the model.
+        """Look whether a dashboard is installed, and hand ``--output_dir`` and ``--dry_run`` to the model.
 
         A link would do so too, but swallow what the model was given by ``--model`` or a YAML when they are not given.
         They are taken out of the configuration: a saved ``predict.yaml`` can be run again with either form.
 
         Raises:
-            UsageError: The model does not know them.
+            UsageError: What a logger needs is not installed, or the model does not know them.
         """
+        # Not left to the constructors, whose errors would reach the user in jsonargparse's words.
+        configured = self.config[str(self.subcommand)].trainer.logger
+        for entry in configured if isinstance(configured, list) else [configured]:
+            for logger in (WandbRunLogger, TensorBoardRunLogger):
+                if getattr(entry, "class_path", "") == f"{logger.__module__}.{logger.__qualname__}":
+                    logger.require()
         if self.subcommand != "predict":
             return
         given, model = self.config.predict, self.config.predict.model
@@ -203,14 +239,27 @@ class StageCLI(LightningCLI):
         """Keep the configuration: Lightning would merge the checkpoint's hyperparameters over it."""
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Build the trainer with a CSV log for fit, no log elsewhere, and lines where no bar can be drawn."""
+        """Build the trainer with a CSV log for fit beside any other, and lines where no bar can be drawn."""
         trainer = self._get(self.config_init, "trainer")
-        if trainer.logger is None:
-            kwargs["logger"] = self.subcommand == "fit" and CSVLogger(trainer.default_root_dir or ".", name="logs")
+        kwargs["logger"] = self._loggers(trainer.logger, trainer.default_root_dir or ".")
         if trainer.enable_progress_bar is None and not sys.stdout.isatty():
             kwargs["enable_progress_bar"] = False
             kwargs["callbacks"] = [*(trainer.callbacks or []), ProgressLines()]
         return super().instantiate_trainer(**kwargs)
+
+    def _loggers(self, configured: Any, folder: str) -> Any:
+        """Put a CSV log first: Lightning calls its folder the run's. Loggers of ours wait for the work to start."""
+        loggers = configured if isinstance(configured, list) else [configured]
+        for logger in loggers:
+            if isinstance(logger, WandbRunLogger):
+                logger.hold()
+        if configured is None:
+            loggers = []
+        elif isinstance(configured, bool):
+            return configured
+        if self.subcommand == "fit" and not any(isinstance(logger, CSVLogger) for logger in loggers):
+            loggers = [CSVLogger(folder, name="logs"), *loggers]
+        return loggers or False
 
     def before_predict(self) -> None:
         """Keep no picture in memory; the writer has them on disk."""
@@ -229,32 +278,40 @@ def run_lightning(words: list[str]) -> None:
     _import_stages()
     base = {"default_config_files": [str(packaged_path("configs/base.yaml"))]}
     StageParser.class_names = tuple(c.__name__ for c in _subclasses(LightningModule) + _subclasses(LightningDataModule))
-    levels = {name: logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")}
-    try:
-        for name in levels:
-            logging.getLogger(name).setLevel(logging.WARNING)  # adverts and tips come as INFO
-        StageCLI(
-            LightningModule,
-            LightningDataModule,
-            save_config_callback=SaveRunConfig,
-            trainer_class=StageTrainer,
-            seed_everything_default=DEFAULT_SEED,
-            parser_class=StageParser,
-            parser_kwargs={
-                "prog": "fmri-lightning",
-                "version": __version__,
-                "fit": base,
-                "validate": base,
-                "predict": base,
-            },
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            args=_with_packaged_configs(words),
+    with quiet_lightning(), runs_finished():
+        _log_outputs(
+            StageCLI(
+                LightningModule,
+                LightningDataModule,
+                save_config_callback=SaveRunConfig,
+                trainer_class=StageTrainer,
+                seed_everything_default=DEFAULT_SEED,
+                parser_class=StageParser,
+                parser_kwargs={
+                    "prog": "fmri-lightning",
+                    "version": __version__,
+                    "fit": base,
+                    "validate": base,
+                    "predict": base,
+                },
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,
+                args=_with_packaged_configs(words),
+            )
         )
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+
+
+def _log_outputs(cli: StageCLI) -> None:
+    """Tell W&B what the run left behind, when all of it is there."""
+    trainer = cli.trainer
+    if not trainer.loggers or not trainer.is_global_zero or cli.subcommand not in ("fit", "predict"):
+        return
+    folder = _run_folder(trainer, cli.model)
+    if folder is not None:
+        kept = trainer.checkpoint_callback
+        name = labels_of(cli.model, cli.datamodule, cli.subcommand, folder).name
+        log_outputs(trainer.loggers, cli.model, getattr(kept, "best_model_path", None) or None, name)
 
 
 def _import_stages() -> None:

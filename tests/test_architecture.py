@@ -23,7 +23,10 @@ STAGES = [
     "report",
 ]
 # Records and mechanisms of every stage; they use no stage.
-GROUND = {"errors", "locks", "manifest", "records", "seeding", "progress", "precision", "usage", "metrics", "__init__"}
+GROUND = {
+    "errors", "locks", "manifest", "records", "seeding", "progress", "precision", "usage", "metrics", "tracking",
+    "__init__",
+}  # fmt: skip
 # The command line knows every stage; no stage knows it.
 TOP = {
     "cli",
@@ -122,7 +125,7 @@ def test_light_files_import_nothing_heavy_at_the_top():
 def test_training_and_sampling_import_without_file_formats():
     wrong = {
         path.relative_to(PACKAGE).as_posix(): sorted(found)
-        for stage in ("embeddings", "encoder", "adapter", "generation")
+        for stage in ("embeddings", "encoder", "adapter", "generation", "tracking")
         for path in sources(PACKAGE / stage)
         if (
             found := LAZY_IN_TRAINING

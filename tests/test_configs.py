@@ -10,12 +10,19 @@ import yaml
 from fmri_lightning.cli import main
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-NAMES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml"))
+SWEEPS = {"sweep_mlp.yaml"}
+"""For ``wandb sweep``; tests/tracking/test_sweep.py reads them."""
+NAMES = sorted({path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml")} - SWEEPS)
 ON_TOP_OF = {
     "mini/gpu/encoder.yaml": "mini/target_encoder.yaml",
     "mini/gpu/autoencoder.yaml": "mini/autoencoder.yaml",
     "mini/gpu/generator.yaml": "mini/generator.yaml",
     "mini/gpu/generator_pixels.yaml": "mini/generator.yaml",
+    "logger/wandb.yaml": "encoder/mlp.yaml",
+    "logger/tensorboard.yaml": "encoder/mlp.yaml",
+    "logger/panels_adapter.yaml": "adapter.yaml",
+    "logger/panels_adapter_mini.yaml": "adapter.yaml",
+    "logger/panels_generator.yaml": "generator.yaml",
 }
 PREDICT = {"predict.yaml", "predict_seed.yaml"}
 
@@ -43,6 +50,18 @@ def test_configuration_is_accepted(name: str, capsys: pytest.CaptureFixture[str]
         for key, value in written.items():
             if not isinstance(value, dict):
                 assert accepted[section]["init_args"][key] == value, key
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("logger/")])
+def test_a_loggers_file_takes_nothing_away(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(name)) == 0
+    trainer = yaml.safe_load(capsys.readouterr().out)["trainer"]
+    below = yaml.safe_load((CONFIGS / ON_TOP_OF[name]).read_text())["trainer"]
+    added = yaml.safe_load((CONFIGS / name).read_text())["trainer"]
+    classes = [callback["class_path"] for callback in [*below["callbacks"], *added["callbacks+"]]]
+    assert [callback["class_path"] for callback in trainer["callbacks"]] == classes
+    if "logger" in added:
+        assert trainer["logger"]["class_path"] == added["logger"]["class_path"]
 
 
 @pytest.mark.parametrize("section", ["model", "data", "trainer"])

@@ -152,6 +152,9 @@ class RidgeModule(EncoderModule):
         weights, intercept, self.fitted = solved
         predictor.weights.copy_(torch.from_numpy(weights))
         predictor.intercept.copy_(torch.from_numpy(intercept))
+        for place, (alpha, r2) in enumerate(zip(self.fitted["alphas"], self.fitted["loo_r2"], strict=True)):
+            for logger in self.loggers:
+                logger.log_metrics({"ridge/log10_alpha": float(np.log10(alpha)), "ridge/cv_r2": r2}, step=place)
 
     def _solve(self) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[str, Any]]:
         rows, device = self.data.train_rows(), self.trainer.strategy.root_device

@@ -28,6 +28,8 @@ def evaluate(
     literature: bool = True,
     resamples: int = 2000,
     seed: int = 0,
+    wandb: bool = False,
+    wandb_max_rows: int = 1000,
     dry_run: bool = False,
 ) -> None:
     """Score pictures by a named protocol, with intervals and with the rows that belong beside a score.
@@ -36,16 +38,16 @@ def evaluate(
 
     Args:
         run: Run folders of predict; their controls are found and scored too, and a control that one run
-            lacks is taken from another run of the same decoder and seed.
+            lacks is taken from another run of the same decoder and seed. null where two folders are given.
         generated: Any folder of reconstructions of any system, instead of runs. Files pair with --truth by the
-            digits after nsd, else by their names less _generated.
-        truth: Ground truth: a folder of pictures or an NSD tree. Runs name their own.
+            digits after nsd, else by their names less _generated. null where runs are given.
+        truth: Ground truth: a folder of pictures or an NSD tree; by default what the runs name.
         protocol: demo, mindeye or brain_diffuser.
         out: Folder of the results; {run}/evaluation by default, one folder a protocol.
         tables: Folder of the table of several runs; evaluation/{protocol} in the runs' common folder by default.
-        clip_cache: CLIP cache of the true embeddings, when it is not where the run says.
-        betas: Beta store, when it is not where the run says (repeat reliability, brain correlation).
-        preproc: Preprocessing, when it is not where the run says (repeat reliability).
+        clip_cache: CLIP cache of the true embeddings; by default where the run says.
+        betas: Beta store, for repeat reliability and brain correlation; by default where the run says.
+        preproc: Preprocessing, for repeat reliability; by default where the run says.
         categories: CSV with the columns nsd_id and category, or COCO's instances_*.json, for rows per category;
             stimulus_categories.csv of the data root by default.
         brain_correlation: Also fit a voxel-encoding ridge on training trials and correlate the responses it expects
@@ -53,6 +55,9 @@ def evaluate(
         literature: Print published numbers below a table that is comparable with them.
         resamples: Bootstrap resamples of every interval.
         seed: Seed of bootstrap and permutations.
+        wandb: Also log the scores to W&B, with one table of pictures and the scores of each; see the guide in
+            fmri_lightning/tracking/README.md.
+        wandb_max_rows: Pictures in that table, evenly spread over all.
         dry_run: Check all inputs and stop.
 
     Raises:
@@ -66,23 +71,36 @@ def evaluate(
         raise UsageError("--generated needs its ground truth: add --truth DIR")
     if resamples < 100:
         raise UsageError(f"--resamples {resamples} gives no interval; take at least 100")
+    if wandb:
+        from fmri_lightning.tracking.runs import require_wandb
+
+        require_wandb()  # better known now than after the scoring
+        if wandb_max_rows < 1:
+            raise UsageError(f"--wandb_max_rows is at least 1, not {wandb_max_rows}")
     from fmri_lightning.evaluation.protocols import find_protocol
     from fmri_lightning.evaluation.runner import Places, Runner
 
     places = Places(truth, clip_cache, betas, preproc, categories)
     runner = Runner(find_protocol(protocol), places, resamples, seed, brain_correlation)
+    rows = wandb_max_rows if wandb else 0
     if generated is not None and truth is not None:
         folder = (out if out is not None else Path("outputs/evaluation") / generated.resolve().name) / protocol
         evaluation = runner.evaluate_folders(generated, truth)
-        _finish(folder, evaluation, resamples, seed, dry_run)
+        summary = _finish(folder, evaluation, resamples, seed, dry_run)
+        if rows and not dry_run:
+            from fmri_lightning.evaluation.dashboard import Shown, log_evaluation
+            from fmri_lightning.evaluation.folders import read_folders
+
+            pair = read_folders(generated, truth)
+            log_evaluation(folder.parent, folder, evaluation, summary, Shown(pair.truth, pair.generated), rows)
         return
-    folders = _evaluate_runs(runner, run or [], out, dry_run)
+    folders = _evaluate_runs(runner, run or [], out, rows, dry_run)
     if len(folders) > 1:
         _write_tables(folders, run or [], tables, protocol, literature, resamples, seed)
 
 
-def _evaluate_runs(runner: Runner, folders: list[Path], out: Path | None, dry_run: bool) -> list[Path]:
-    """Score runs and return the folders of their results."""
+def _evaluate_runs(runner: Runner, folders: list[Path], out: Path | None, rows: int, dry_run: bool) -> list[Path]:
+    """Score runs and return the folders of their results; ``rows`` above 0 also go to W&B."""
     from fmri_lightning.evaluation.runs import load_run
 
     if len({folder.resolve() for folder in folders}) < len(folders):
@@ -102,7 +120,12 @@ def _evaluate_runs(runner: Runner, folders: list[Path], out: Path | None, dry_ru
         base = one.folder / "evaluation" if out is None else out / name if len(runs) > 1 else out
         evaluation = runner.evaluate(one, [other for other in runs if other is not one])
         written.append(base / runner.protocol.name)
-        _finish(written[-1], evaluation, runner.resamples, runner.seed, dry_run=False)
+        summary = _finish(written[-1], evaluation, runner.resamples, runner.seed, dry_run=False)
+        if rows:
+            from fmri_lightning.evaluation.dashboard import Shown, log_evaluation
+
+            shown = Shown.of_run(one, runner.stimuli_of(one))
+            log_evaluation(one.folder if out is None else base, written[-1], evaluation, summary, shown, rows)
     return written
 
 
@@ -123,18 +146,20 @@ def _write_tables(
         print(file)
 
 
-def _finish(folder: Path, evaluation: Evaluation, resamples: int, seed: int, dry_run: bool) -> None:
+def _finish(folder: Path, evaluation: Evaluation, resamples: int, seed: int, dry_run: bool) -> dict[str, Any]:
+    """Write and print an evaluation; returns its summary, empty in a dry run."""
     from fmri_lightning.evaluation.results import SUMMARY, summarise, write_results
 
     caveats = [str(caveat["sentence"]) for caveat in evaluation.header["caveats"]]
     if dry_run:
         print("\n".join([*caveats, f"{evaluation.header['n']} pictures, readable and paired; nothing written"]))
-        return
+        return {}
     evaluation.config |= {"resamples": resamples, "seed": seed}
     summary = summarise(evaluation, resamples, seed)
     write_results(folder, evaluation, summary)
     print(folder / SUMMARY)
     _print(summary, caveats)
+    return summary
 
 
 def _print(summary: dict[str, Any], caveats: list[str]) -> None:

@@ -96,7 +96,7 @@ class Runner:
         Raises:
             BadInputError: A picture is missing, unreadable or constant.
         """
-        source = self._stimuli_of(run)
+        source = self.stimuli_of(run)
         truth_hash = check_pictures(StimulusPictures(source, run.ids), "ground truths")
         return source, check_pictures(run.pictures, f"pictures of {run.folder}"), truth_hash
 
@@ -161,8 +161,12 @@ class Runner:
         """What every network was loaded from: weights, their hash, versions of libraries."""
         return {name: dict(network.facts) for name, network in self.scorer.networks.items()}
 
-    def _stimuli_of(self, run: Run) -> StimulusSource:
-        """The stimuli of a run; the same object for every run of one data root."""
+    def stimuli_of(self, run: Run) -> StimulusSource:
+        """Open the stimuli of a run; the same object for every run of one data root.
+
+        Args:
+            run: The run.
+        """
         root = run.summary.get("provenance", {}).get("root")
         if root not in self._stimuli:
             self._stimuli[root] = open_truth(root, self.places.truth)

@@ -18,6 +18,7 @@ from fmri_lightning.errors import UsageError
 from fmri_lightning.generation.bill import bill, can_be_timed, measure_rate, priced
 from fmri_lightning.generation.choose import load_chooser
 from fmri_lightning.generation.controls import Condition
+from fmri_lightning.generation.counts import DrawingCounts
 from fmri_lightning.generation.data import ReconstructionDataModule
 from fmri_lightning.generation.decoder import (
     RETRIEVAL,
@@ -48,7 +49,8 @@ class ReconstructionModule(LightningModule):
     """Draws pictures from predicted image embeddings with a frozen decoder.
 
     Args:
-        encoder_ckpt: Encoder checkpoint (ridge or MLP) written by fit.
+        encoder_ckpt: Encoder checkpoint (ridge or MLP) written by fit; null with given embeddings, or for a control
+            that reads none.
         adapter_ckpt: Adapter checkpoint written by fit; null where the encoder predicts the decoder's own space.
         calibration: Folder of a calibration of predictions; null for none.
         decoder: Which model draws.
@@ -118,6 +120,12 @@ class ReconstructionModule(LightningModule):
         self._n_left = 0
 
     @property
+    def provenance(self) -> dict[str, Any]:
+        """Content hash of each input and whether the brain is simulated, as far as the first rank knows them."""
+        known = self._info
+        return {"inputs": known.hashes if known else {}, "simulated": known.simulated if known else False}
+
+    @property
     def datamodule(self) -> ReconstructionDataModule:
         """The run's datamodule.
 
@@ -131,7 +139,7 @@ class ReconstructionModule(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """Add the writer and the clean end by a signal: without them a run is worth nothing."""
-        return [Interruption()] if self.dry_run else [ImageWriter(), Interruption()]
+        return [Interruption()] if self.dry_run else [ImageWriter(), DrawingCounts(), Interruption()]
 
     def setup(self, stage: str) -> None:
         """Check every input, claim the run folder, run the front end, and find what is left to draw.

@@ -13,6 +13,7 @@ import numpy as np
 
 from fmri_lightning.errors import StageError
 from fmri_lightning.generation.choose import choose_samples
+from fmri_lightning.generation.counts import log_counts
 from fmri_lightning.generation.decoder import family_files
 from fmri_lightning.generation.frontend import FrontEnd
 from fmri_lightning.generation.inputs import Inputs
@@ -101,6 +102,7 @@ def finish_run(module: ReconstructionModule, info: RunInfo) -> None:
     wanted = {(int(trial), sample) for trial in table.trial_id for sample in range(module.n_samples)}
     finished = finished_units(folder, wanted)
     failed = {unit: record for unit, record in failures(folder, set(finished)).items() if unit in wanted}
+    log_counts(module.trainer.loggers, len(finished), len(failed))
     part, parts = module.datamodule.shard
     if parts > 1 and len(finished) + len(failed) < n_asked:
         print(f"{folder}: share {part}/{parts} is done, {len(finished)} of {n_asked} pictures of all shares so far")
