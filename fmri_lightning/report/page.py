@@ -3,110 +3,94 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fmri_lightning import __version__
-from fmri_lightning.evaluation.metric_table import is_share
-from fmri_lightning.report.figures import distributions, ladder
-from fmri_lightning.report.gallery import Row
+from fmri_lightning.report.gallery.cards import Gallery
+from fmri_lightning.report.gallery.columns import draws_stimuli
+from fmri_lightning.report.gallery.hero import choose_hero
+from fmri_lightning.report.gallery.thumbnails import FOLDER
 from fmri_lightning.report.runs import ReportRun
-from fmri_lightning.report.tables import provenance, score_tables
+from fmri_lightning.report.sections.order import build_sections
 from fmri_lightning.report.truth import Truth
-from fmri_lightning.report.verdict import EXPECTED, LADDER, chance, headline, metric_info, rung, verdict
+from fmri_lightning.report.verdict import verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("state.js", "cards.js", "enlarged.js", "scatter.js", "controls.js", "downloads.js", "theme.js")
+"""In the order in which they run: classic scripts, because a browser opens no modules from a file's address."""
 
 
 @dataclass(frozen=True)
-class Ladder:
-    """The causal ladder as a figure and as text.
+class Page:
+    """What a page is made of.
 
     Attributes:
-        svg: The figure.
-        histograms: Distribution over the stimuli, or "" without per-stimulus scores.
-        missing: Rungs that were not scored, in words.
+        runs: Runs side by side.
+        gallery: Their pictures.
+        truth: Stimuli, or why there are none.
+        protocol: Whose scores lead the page, or None when nothing was scored.
+        seed: Of the gallery's order.
+        share: Whether stimuli and folder names are left out.
     """
 
-    svg: str
-    histograms: str
-    missing: list[str]
+    runs: Sequence[ReportRun]
+    gallery: Gallery
+    truth: Truth
+    protocol: str | None
+    seed: int
+    share: bool = False
+
+    def render(self, inside: bool) -> str:
+        """Render the page.
+
+        Args:
+            inside: Whether the pictures are carried by the page itself; else they are in a folder beside it.
+
+        Returns:
+            HTML text.
+        """
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+        files = self.gallery.thumbnails.files
+        addresses = self.gallery.thumbnails.uris() if inside else {file: f"{FOLDER}/{file}" for file in files}
+        environment = Environment(
+            loader=FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        context = self._context() | {
+            "hero": choose_hero(self.gallery, addresses),
+            "gallery_json": inline_json(self.gallery.for_script(addresses)),
+        }
+        return environment.get_template("index.html.j2").render(context)
+
+    def _context(self) -> dict[str, Any]:
+        runs = list(self.runs)
+        return {
+            "runs": runs,
+            "title": _title(runs),
+            "verdicts": [verdict(run, self.protocol) for run in runs],
+            "simulated": any(run.summary.get("simulated") for run in runs),
+            "mini": any(uses_mini_models(run) for run in runs),
+            "missing": missing_pieces(runs, self.truth, self.share),
+            "sections": build_sections(runs, self.protocol, share=self.share),
+            "gallery": self.gallery,
+            "seed": self.seed,
+            "share": self.share,
+            "scripts": SCRIPTS,
+            "version": __version__,
+        }
 
 
 def choose_protocol(runs: list[ReportRun]) -> str | None:
     """Choose the protocol that the verdict, the ladder and the gallery use: the one that scored most runs."""
     names = sorted({name for run in runs for name in run.evaluations})
     return max(names, key=lambda name: sum(name in run.evaluations for run in runs), default=None)
-
-
-def render(runs: list[ReportRun], rows: list[Row], truth: Truth, protocol: str | None, n_items: int, seed: int) -> str:
-    """Render the page.
-
-    Args:
-        runs: Runs side by side.
-        rows: The gallery, in its random order.
-        truth: Stimuli, or why there are none.
-        protocol: Whose scores lead the page, or None when nothing was scored.
-        n_items: Stimuli the runs drew; the gallery may hold fewer.
-        seed: Of the gallery's order.
-
-    Returns:
-        HTML text.
-    """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    sortable = list(dict.fromkeys(label for row in rows for label in row.scores))
-    context: dict[str, Any] = {
-        "runs": runs,
-        "verdicts": [verdict(run, protocol) for run in runs],
-        "simulated": any(run.summary.get("simulated") for run in runs),
-        "mini": any(uses_mini_models(run) for run in runs),
-        "missing": missing_pieces(runs, truth),
-        "tables": score_tables(runs),
-        "ladder": build_ladder(runs, protocol),
-        "rows": rows,
-        "n_items": n_items,
-        "sortable": sortable,
-        "scores_json": _inline_json({row.key: row.scores for row in rows}),
-        "seed": seed,
-        "provenance": provenance(runs),
-        "version": __version__,
-    }
-    return environment.get_template("index.html.j2").render(context)
-
-
-def build_ladder(runs: list[ReportRun], protocol: str | None) -> Ladder | None:
-    """Draw the ladder of every run by one protocol; None when nothing was scored."""
-    scored = [run for run in runs if protocol in run.evaluations] if protocol is not None else []
-    metric = headline(scored[0].evaluations[str(protocol)]) if scored else None
-    if protocol is None or metric is None:
-        return None
-    found = {(run.label, rank): rung(run, protocol, metric, rank) for run in scored for rank in LADDER}
-    rungs = [(label, rank, score) for (label, rank), score in found.items() if score is not None]
-    missing = [f"{rank} of {label}" for (label, rank), score in found.items() if score is None and rank in EXPECTED]
-    info, floor = metric_info(metric), chance(scored[0].evaluations[protocol], metric)
-    values = [(run.label, rank, scores) for run in scored for rank, scores in _values(run, protocol, metric)]
-    spoken = "; ".join(f"{label} {rank} {score.value:.3f}" for label, rank, score in rungs)
-    return Ladder(
-        ladder(rungs, floor, info.label, is_share(metric), f"Ladder of {info.label}: {spoken}"),
-        distributions(values, floor, info.label, is_share(metric), f"Distribution of {info.label} over stimuli")
-        if values
-        else "",
-        missing,
-    )
-
-
-def _values(run: ReportRun, protocol: str, metric: str) -> list[tuple[str, list[float]]]:
-    found = [(rank, list(run.evaluations[protocol].values(metric, rank).values())) for rank in EXPECTED]
-    return [(rank, scores) for rank, scores in found if scores]
 
 
 def uses_mini_models(run: ReportRun) -> bool:
@@ -118,10 +102,12 @@ def uses_mini_models(run: ReportRun) -> bool:
     return family == "mini" or any("mini" in name for name in names)
 
 
-def missing_pieces(runs: list[ReportRun], truth: Truth) -> list[str]:
+def missing_pieces(runs: list[ReportRun], truth: Truth, share: bool = False) -> list[str]:
     """Say what the page lacks, and which command supplies it."""
-    said = [f"No ground truth: {truth.missing}."] if truth.missing else []
+    said = [f"No ground truth: {truth.missing}."] if truth.missing and not share else []
     for run in runs:
+        if share and draws_stimuli(run):
+            said.append(f"The pictures of {run.label} are training stimuli, which a page to share leaves out.")
         if not run.evaluations:
             said.append(f"{run.label} was not scored: run fmri-lightning evaluate --run with its folder.")
         borrowed = {name: owner for one in run.evaluations.values() for name, owner in one.borrowed().items()}
@@ -141,6 +127,11 @@ def missing_pieces(runs: list[ReportRun], truth: Truth) -> list[str]:
     return said
 
 
-def _inline_json(value: Any) -> str:
+def inline_json(value: Any) -> str:
     """Write JSON that cannot end the script element it stands in."""
-    return json.dumps(value, allow_nan=False).replace("<", "\\u003c")
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _title(runs: list[ReportRun]) -> str:
+    subjects = dict.fromkeys(str(run.summary.get("subject", "")) for run in runs)
+    return f"{', '.join(filter(None, subjects))}: {', '.join(run.label for run in runs)}"

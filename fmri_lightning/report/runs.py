@@ -61,12 +61,12 @@ class Evaluation:
         """
         entry = self.summary["metrics"].get(metric, {})
         if condition == "predicted":
-            return _interval(entry)
+            return read_interval(entry)
         row = (entry.get("rows") or {}).get(condition)
         if row is not None:
-            return _interval(row)
+            return read_interval(row)
         short = {"shuffled": "null", "true_target": "ceiling"}.get(condition)
-        return _interval({"value": entry.get(short)})
+        return read_interval({"value": entry.get(short)})
 
     def values(self, metric: str, condition: str = "predicted") -> dict[int, float]:
         """Per-stimulus scores of the run or of a control, by nsd_id; empty where none were written."""
@@ -126,8 +126,18 @@ def read_runs(folders: list[Path]) -> list[ReportRun]:
     if len(set(names)) < len(names):
         names = [f"{run.summary.get('subject', '')} {folder.name}" for run, folder in zip(runs, folders, strict=True)]
     if len(set(names)) < len(names):
-        names = [str(folder) for folder in folders]
+        names = _told_apart(folders)
     return [ReportRun(**{**vars(run), "label": name}) for run, name in zip(runs, names, strict=True)]
+
+
+def _told_apart(folders: list[Path]) -> list[str]:
+    """Names of as few last parts as tell folders apart: whole paths would name people and machines."""
+    parts = [folder.parts for folder in folders]
+    for n in range(2, max(map(len, parts)) + 1):
+        names = ["/".join(one[-n:]) for one in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [folder.name for folder in folders]
 
 
 def _read_run(folder: Path, label: str) -> ReportRun:
@@ -189,9 +199,24 @@ def _columns(path: Path, names: list[str]) -> list[list[Any]]:
         raise BadInputError(f"{path} cannot be read ({line}); run the command that wrote it again") from error
 
 
-def _interval(entry: Mapping[str, Any]) -> Interval | None:
+def read_interval(entry: Mapping[str, Any]) -> Interval | None:
+    """Read value, ci_low and ci_high of a summary; None where there is no value."""
     value = entry.get("value")
     if value is None:
         return None
     low, high = (None if entry.get(k) is None else float(entry[k]) for k in ("ci_low", "ci_high"))
     return Interval(float(value), low, high)
+
+
+def read_optional(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object that a run may or may not have; None where there is no such file.
+
+    Raises:
+        BadInputError: The file is there and holds something else.
+    """
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise BadInputError(f"{path} holds no object; run the command that wrote it again")
+    return found

@@ -70,6 +70,15 @@ def read_truth(runs: Iterable[ReportRun], root: Path | None) -> Truth:
         return Truth({}, f"the stimuli are not on this machine ({error}); give --root DIR")
 
 
+def root_of(runs: Iterable[ReportRun]) -> Path | None:
+    """Return the data root that the runs recorded, or None where they recorded none.
+
+    Raises:
+        BadInputError: They recorded different ones.
+    """
+    return next(iter(_recorded_roots(list(runs))), None)
+
+
 def _recorded_roots(runs: list[ReportRun]) -> list[Path]:
     recorded = (run.summary.get("provenance", {}).get("root") for run in runs)
     roots = [Path(root) for root in dict.fromkeys(filter(None, recorded))]

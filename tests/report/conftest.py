@@ -28,11 +28,11 @@ def write_stimuli(root: Path) -> Path:
     return root
 
 
-def write_run(folder: Path, root: Path, encoder="mlp", condition="predicted", drawn_from=None, **fields):
+def write_run(folder: Path, root: Path, encoder="mlp", condition="predicted", drawn_from=None, first=100, **fields):
     (folder / "images").mkdir(parents=True)
     results = []
     for trial_id, nsd_id in enumerate(IDS):
-        Image.fromarray(scene(100 + nsd_id, 64)).save(folder / f"images/nsd{nsd_id}_generated.png")
+        Image.fromarray(scene(first + nsd_id, 64)).save(folder / f"images/nsd{nsd_id}_generated.png")
         results.append(
             {
                 "trial_id": trial_id,
@@ -136,8 +136,8 @@ def stimuli_root(tmp_path_factory):
 @pytest.fixture
 def scored_run(tmp_path, stimuli_root):
     folder = write_run(tmp_path / "mlp_diffusion", stimuli_root)
-    write_run(folder / "controls/true_target", stimuli_root, condition="true_target")
+    write_run(folder / "controls/true_target", stimuli_root, condition="true_target", first=200)
     derangement = dict(zip(IDS, (*IDS[1:], IDS[0]), strict=True))
-    write_run(folder / "controls/shuffled", stimuli_root, condition="shuffled", drawn_from=derangement)
+    write_run(folder / "controls/shuffled", stimuli_root, condition="shuffled", drawn_from=derangement, first=300)
     write_evaluation(folder)
     return folder
