@@ -63,7 +63,10 @@ COMMANDS: dict[str, Command] = {
     "ceiling": Command(
         "compare encoders with the best possible on a known simulated brain", "fmri_lightning.ceiling.command:ceiling"
     ),
-    "doctor": Command("show what this installation and machine can do", "fmri_lightning.doctor.command:doctor"),
+    "doctor": Command(
+        "show what this machine can do, check a run, show an artefact's lineage, fetch models",
+        "fmri_lightning.doctor.command:doctor",
+    ),
 }
 
 # Known and harmless: told once here instead of to every user.
@@ -164,6 +167,22 @@ def run_function(name: str, function: Callable[..., None], words: list[str]) -> 
     Raises:
         UsageError: If the words do not fit the signature.
     """
+    parser = function_parser(name, function)
+    parsed = parser.instantiate_classes(parser.parse_args(spell_out(words, function)))
+    values = parsed.as_dict()
+    function(**{key: values[key] for key in inspect.signature(function).parameters})
+
+
+def function_parser(name: str, function: Callable[..., None]) -> Any:
+    """Build the parser of a command that is a plain function.
+
+    Args:
+        name: The command's name.
+        function: Its signature gives flags and types, its docstring their help.
+
+    Returns:
+        A jsonargparse parser whose errors are one line.
+    """
     import jsonargparse
 
     class Parser(OneLineErrors, jsonargparse.ArgumentParser):
@@ -175,9 +194,7 @@ def run_function(name: str, function: Callable[..., None], words: list[str]) -> 
     parser = Parser(prog=f"fmri-lightning {name}", description=summary, allow_abbrev=False)
     parser.add_argument("--config", action=jsonargparse.ActionConfigFile, help="YAML file with any of these options.")
     parser.add_function_arguments(function, as_group=False, fail_untyped=True)
-    parsed = parser.instantiate_classes(parser.parse_args(spell_out(words, function)))
-    values = parsed.as_dict()
-    function(**{key: values[key] for key in inspect.signature(function).parameters})
+    return parser
 
 
 def spell_out(words: list[str], function: Callable[..., Any]) -> list[str]:

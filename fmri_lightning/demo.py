@@ -50,7 +50,7 @@ def demo(
 
     Args:
         out: folder that receives everything the demo writes.
-        images: folder or tar files of photographs to show to the simulated subjects instead of
+        images: folder or tar files of photographs to show to the simulated subjects; by default
             rendered scenes.
         seed: seed of the simulated experiment.
         limit: how many test stimuli to reconstruct, the first ones by NSD id.

@@ -45,7 +45,8 @@ def calibrate(
         betas: Beta store of the subject, or the folder of all subjects' stores.
         preproc: Preprocessing of the subject, or the folder of all subjects'.
         clip_cache: Embeddings that the encoder was fitted on.
-        target_cache: Embeddings that the adapter was fitted on; with an adapter, needed for the scores only.
+        target_cache: Embeddings that the adapter was fitted on; needed for the scores of an adapter, which by default
+            are left out.
         subject: Subject, for instance subj01.
         predictions: Whose predictions are measured: val, predictions of val pictures; out_of_fold, of the training
             pictures by encoders that were not fitted on them (the folder out_of_fold beside the encoder).

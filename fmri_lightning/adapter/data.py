@@ -52,7 +52,7 @@ class AdapterDataModule(LightningDataModule):
             take the place of some true sources in training; null trains on true sources alone.
         out_of_fold_share: Share of the training pictures of an epoch whose source is the prediction.
         betas: Beta store, for the report's comparison from voxels; null leaves it out.
-        preproc: Preprocessing, for the same.
+        preproc: Preprocessing, for the same; null leaves it out.
     """
 
     def __init__(

@@ -36,9 +36,9 @@ class AdapterModule(EmbeddingModule):
         dropout: Share of its hidden units dropped in training.
         mse_weight: Weight w of the squared error in ``w MSE + (1 - w) (1 - cos)``.
         encoder_ckpt: Encoder for the report's comparison from voxels and for ``val/predicted_centred_cosine``, the
-            score on what it predicts; also needs the data's betas and preproc. Null leaves both out.
+            score on what it predicts; also needs the data's betas and preproc. null leaves both out.
         optimizer: Optimiser class and arguments.
-        scheduler: Learning-rate scheduler, stepped once an epoch.
+        scheduler: Learning-rate scheduler, stepped once an epoch; null for none.
         root: Folder of all checkpoints.
     """
 

@@ -43,7 +43,7 @@ def ceiling(
         stimuli: Pictures to fit on, a hashed tenth of them for validation.
         test: Test pictures.
         repeats: Trials of every picture.
-        voxels: Voxels.
+        voxels: Voxels of the simulated brain.
         seeds: Training seeds of every network; a ridge is fitted once.
         seed: Seed of the simulated brain, its pictures and its noise.
         configs: Encoder configurations to compare; by default the shipped ridge and networks.

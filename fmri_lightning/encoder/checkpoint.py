@@ -40,7 +40,7 @@ class StageCheckpoint(ModelCheckpoint):
     Args:
         monitor: Score of which the best epoch is kept; None keeps the last epoch.
         mode: Whether the best score is the "max" or the "min".
-        save_last: Also keep ``last.ckpt`` beside it, from which ``fit --ckpt_path`` resumes.
+        save_last: Whether last.ckpt is kept beside it, from which fit with --ckpt_path resumes.
     """
 
     def __init__(

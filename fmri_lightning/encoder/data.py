@@ -75,8 +75,8 @@ class EncoderDataModule(LightningDataModule):
             means; "sampled" (networks) on the mean of a random subset of them, drawn anew in every epoch.
         batch_size: Rows per optimisation step, over all devices together.
         fold: For instance 2/5: hold out the second fifth of the training pictures and write out-of-fold predictions
-            of them, beside the checkpoint of the whole. Preprocessing and target statistics stay those of all
-            training pictures.
+            of them, beside the checkpoint of the whole; null trains on all. Preprocessing and target statistics stay
+            those of all training pictures.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ class MLPModule(EncoderModule):
         input_dropout: Share of voxels dropped.
         linear_path: Add a linear map from voxels to embedding beside the layers.
         initial: Ridge checkpoint to start from, fitted on the same inputs and pictures: the linear path starts as it
-            is, the hidden units as mixtures of its outputs.
+            is, the hidden units as mixtures of its outputs; null starts at random.
         cosine_weight: Weight of one minus cosine.
         mse_weight: Weight of the mean squared error.
         contrast_weight: Weight of the contrastive loss: raises retrieval and lowers the cosine.
@@ -50,7 +50,7 @@ class MLPModule(EncoderModule):
         temperature: Temperature of InfoNCE and BiMixCo.
         soft_temperature: Temperature of SoftCLIP at its first and last step.
         optimizer: Optimiser class and arguments.
-        scheduler: Learning-rate scheduler, stepped once an epoch.
+        scheduler: Learning-rate scheduler, stepped once an epoch; null for none.
         schedule: "one_cycle" warms the rate up to the optimiser's over a tenth of all steps and anneals it to nearly
             nothing at the last one; "constant" leaves it to ``scheduler``.
         root: Folder of all checkpoints.

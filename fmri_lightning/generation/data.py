@@ -32,21 +32,22 @@ class ReconstructionDataModule(LightningDataModule):
     """The test items of one subject and where everything about them lies.
 
     Args:
-        root: Folder of the NSD tree, recorded so that evaluation finds the pictures that were shown.
+        root: Folder of the NSD tree, recorded so that evaluation finds the pictures that were shown; null takes the
+            index's.
         index_root: Folder of the indices; null, with embeddings only, numbers pictures by rank of their id.
         betas: Beta store of the subject, or the folder of all subjects' stores.
         preproc: Preprocessing of the subject, or the folder of all subjects'.
         clip_cache: True source embeddings (cosines, nearest neighbours, condition true_source); null leaves these out.
-        target_cache: True embeddings in the decoder's space (condition true_target).
+        target_cache: True embeddings in the decoder's space (condition true_target); null for none.
         subject: Subject, for instance subj01.
-        limit: Draw the first N items of the test set only.
-        nsd_ids: Draw these pictures only.
+        limit: Draw the first N items of the test set only; null draws all.
+        nsd_ids: Draw these pictures only; null draws all.
         gallery_limit: Training pictures searched for the nearest neighbour, the first by hash; null takes all.
         trial_mode: average (mean of betas), average_outputs (mean of encoder outputs) or single (every trial).
         test_set: shared1000, 982 (first 37 sessions) or 515 (three repeats in all eight subjects).
         embeddings: A parquet file of predicted embeddings of any system, in the format of the CLIP cache; replaces
-            betas, preprocessing and encoder.
-        shard: i/n with i from 1, for job arrays: this job's share of the items.
+            betas, preprocessing and encoder. null predicts from betas.
+        shard: i/n with i from 1, for job arrays: this job's share of the items; null takes all.
     """
 
     def __init__(

@@ -35,7 +35,8 @@ def index(
         subject: Subject, for instance subj01.
         sessions: all, first37 (the sessions behind the 982 test pictures of older papers), or a number.
         out: Folder of the indices; a subject gets subject=NAME/index.parquet.
-        split_file: For arrays: a table (tab-separated) with the columns stimulus and split.
+        split_file: For arrays: a table (tab-separated) with the columns stimulus and split; by default the column split
+            of trials.tsv, or else a hashed test set that is not comparable.
         normalised: For arrays: the betas come z-scored or averaged, so that betas skips T0 and records so.
         overwrite: Replace an index that differs from the one to be written.
 

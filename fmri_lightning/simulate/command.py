@@ -58,7 +58,7 @@ def simulate(
         layout: File layout: nsd, or mindeye2 for the files of MindEye2's dataset.
         subjects: Subjects to simulate, numbers 1 to 8 with commas between; 1, 5 and 7 run all sessions.
         seed: Seed of everything.
-        images: Folder or tar of photographs (class/image.jpg) to show instead of rendered scenes.
+        images: Folder or tar of photographs (class/image.jpg) to show; by default rendered scenes.
         shared: Pictures that all subjects see.
         unique: Pictures that one subject alone sees.
         repeats: Planned showings of each picture, 2 or 3.
@@ -66,8 +66,8 @@ def simulate(
         missing_sessions: Sessions at the end that the other subjects never ran.
         nsdgeneral_voxels: Voxels of the region nsdgeneral.
         size_px: Side of a picture in pixels.
-        nifti: Layout nsd only: write betas as NIfTI too, for no session, the first of each subject (without this flag),
-            or all.
+        nifti: Layout nsd only: write betas as NIfTI too, for no session, the first of each subject, or all; by default
+            the first.
         overwrite: Replace another simulation in this folder. Anything else is never touched.
         dry_run: Print what would be written and stop.
 

@@ -30,12 +30,12 @@ def ratings(
     files that raters saved.
 
     Args:
-        run: Run folder of predict whose pictures are rated.
-        generated: Any folder of reconstructions of any system, instead of a run. Files pair with --truth by the
-            digits after nsd, else by their names less _generated.
-        truth: Ground truth: a folder of pictures or an NSD tree. A run names its own.
-        results: Files that raters saved, to be scored.
-        key: The key that was written beside the page.
+        run: Run folder of predict whose pictures are rated; by default none, see --generated and --results.
+        generated: Any folder of reconstructions of any system, instead of a run; by default none. Files pair with
+            --truth by the digits after nsd, else by their names less _generated.
+        truth: Ground truth: a folder of pictures or an NSD tree. By default what the run names.
+        results: Files that raters saved, to be scored; by default a page is written.
+        key: The key that was written beside the page, to score results; none by default.
         out: The page, {run}/ratings/ratings.html by default; or the folder of the scores, scores/ beside the key
             by default.
         n_trials: Stimuli that are asked about; all, at most 100, by default.

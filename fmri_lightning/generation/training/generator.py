@@ -63,7 +63,7 @@ class GeneratorModule(L.LightningModule):
             layers_per_block: residual layers of each resolution.
             head_dim: width of an attention head.
             latent_channels: channels of the latents; pixels two by two have 12.
-            latent_side: height and width of the latents.
+            latent_side: height and width of the latents, in latent pixels.
             initial: ``unet`` folder of an earlier run's export to start from; null starts from nothing.
             lr: learning rate after warm-up.
             warmup_steps: steps of linear warm-up.

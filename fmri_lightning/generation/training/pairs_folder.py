@@ -50,11 +50,11 @@ class FolderPairDataModule(PairData):
         Args:
             clip_cache: parquet file of ``fmri-lightning clip-cache --images DIR`` (or ``--root DIR``).
             autoencoder: folder of an ``AutoencoderKL`` in diffusers format, or ``pixels`` to draw without one.
-            images: the folder of pictures that the cache was made from.
-            root: NSD tree, instead of images; only stimuli of the subject's training split are shown.
-            index_root: the index that holds the split; needed with root.
+            images: the folder of pictures that the cache was made from; null with root.
+            root: NSD tree, instead of images; only stimuli of the subject's training split are shown. null for none.
+            index_root: the index that holds the split; needed with root, null without.
             subject: whose split.
-            exclude_ids: text file with one nsd_id a line that must not be seen, for instance a test set.
+            exclude_ids: text file with one nsd_id a line that must not be seen, for instance a test set; null for none.
             cache_dir: where latents are kept.
             heldout_share: share of the pictures kept for the held-out loss, chosen by seed.
             picture_px: side of a drawn picture, in pixels; pictures are centre-cropped and resized.
