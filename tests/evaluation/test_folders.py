@@ -2,9 +2,6 @@
 
 import json
 import os
-import re
-import shlex
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +16,6 @@ from fmri_lightning.evaluation.truth import open_truth
 
 from .conftest import write_pictures
 
-GUIDE = Path(__file__).parents[2] / "fmri_lightning/evaluation/README.md"
 IDS = [3, 10, 7, 22, 40]
 
 
@@ -220,19 +216,6 @@ def test_nothing_else_of_ours_is_needed(folders, tmp_path, monkeypatch) -> None:
     relative = [os.path.relpath(folder) for folder in folders]
     assert main(["evaluate", "--generated", relative[0], "--truth", relative[1], "--resamples", "100"]) == 0
     assert (tmp_path / "elsewhere/outputs/evaluation/ours/demo/summary.json").is_file()
-
-
-def test_the_guides_commands_run_on_two_folders(folders, tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.chdir(tmp_path)
-    folders[0].rename("their_pictures")
-    folders[1].rename("stimuli")
-    blocks = re.findall(r"^```bash run\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    commands = [shlex.split(line, comments=True)[1:] for line in "".join(blocks).splitlines()]
-    assert [command[0] for command in commands] == ["evaluate"]
-    for command in commands:
-        assert main(command) == 0
-    assert (tmp_path / "outputs/evaluation/their_pictures/mindeye/summary.json").is_file()
-    assert "partial 5/1000" in capsys.readouterr().out
 
 
 def test_truth_of_a_run_may_be_named(world, folders) -> None:
