@@ -30,6 +30,7 @@ def evaluate(
     seed: int = 0,
     wandb: bool = False,
     wandb_max_rows: int = 1000,
+    wandb_stimuli: bool = True,
     dry_run: bool = False,
 ) -> None:
     """Score pictures by a named protocol, with intervals and with the rows that belong beside a score.
@@ -58,6 +59,8 @@ def evaluate(
         wandb: Also log the scores to W&B, with one table of pictures and the scores of each; see the guide in
             fmri_lightning/tracking/README.md.
         wandb_max_rows: Pictures in that table, evenly spread over all.
+        wandb_stimuli: Show in that table what was seen and the nearest training picture; false keeps stimuli, whose
+            terms may not let you send them to a server, out of it.
         dry_run: Check all inputs and stop.
 
     Raises:
@@ -92,14 +95,17 @@ def evaluate(
             from fmri_lightning.evaluation.folders import read_folders
 
             pair = read_folders(generated, truth)
-            log_evaluation(folder.parent, folder, evaluation, summary, Shown(pair.truth, pair.generated), rows)
+            shown = Shown(pair.truth if wandb_stimuli else None, pair.generated)
+            log_evaluation(folder.parent, folder, evaluation, summary, shown, rows)
         return
-    folders = _evaluate_runs(runner, run or [], out, rows, dry_run)
+    folders = _evaluate_runs(runner, run or [], out, rows, wandb_stimuli, dry_run)
     if len(folders) > 1:
         _write_tables(folders, run or [], tables, protocol, literature, resamples, seed)
 
 
-def _evaluate_runs(runner: Runner, folders: list[Path], out: Path | None, rows: int, dry_run: bool) -> list[Path]:
+def _evaluate_runs(
+    runner: Runner, folders: list[Path], out: Path | None, rows: int, with_stimuli: bool, dry_run: bool
+) -> list[Path]:
     """Score runs and return the folders of their results; ``rows`` above 0 also go to W&B."""
     from fmri_lightning.evaluation.runs import load_run
 
@@ -124,7 +130,7 @@ def _evaluate_runs(runner: Runner, folders: list[Path], out: Path | None, rows: 
         if rows:
             from fmri_lightning.evaluation.dashboard import Shown, log_evaluation
 
-            shown = Shown.of_run(one, runner.stimuli_of(one))
+            shown = Shown.of_run(one, runner.stimuli_of(one) if with_stimuli else None)
             log_evaluation(one.folder if out is None else base, written[-1], evaluation, summary, shown, rows)
     return written
 

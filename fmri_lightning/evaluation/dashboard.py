@@ -29,25 +29,27 @@ class Shown:
     """Pictures of the table, in the order of the scored items.
 
     Attributes:
-        truth: Pictures that were seen.
+        truth: Pictures that were seen; None leaves them out.
         drawn: Reconstructions.
         nearest: nsd_id of each item's nearest training picture (n,), -1 where unknown; None without any.
         stimuli: Where those pictures are.
     """
 
-    truth: PictureSet
+    truth: PictureSet | None
     drawn: PictureSet
     nearest: NDArray[np.int32] | None = None
     stimuli: StimulusSource | None = None
 
     @classmethod
-    def of_run(cls, run: Run, stimuli: StimulusSource) -> Shown:
+    def of_run(cls, run: Run, stimuli: StimulusSource | None) -> Shown:
         """Take the pictures of a run.
 
         Args:
             run: The run.
-            stimuli: Its ground truths, and the training pictures.
+            stimuli: Its ground truths, and the training pictures; None leaves both out.
         """
+        if stimuli is None:
+            return cls(None, run.pictures)
         known = [result.get("nn_nsdId") for result in run.summary["results"]]
         nearest = np.array([-1 if nsd_id is None else nsd_id for nsd_id in known], dtype=np.int32)
         there = bool((nearest >= 0).any())
@@ -146,14 +148,15 @@ def per_image(evaluation: Evaluation, shown: Shown, max_rows: int) -> tuple[list
     chosen = np.linspace(0, len(ids) - 1, n).round().astype(np.intp)
     columns = [
         "nsd_id",
-        "ground_truth",
+        *(["ground_truth"] if shown.truth is not None else []),
         "reconstruction",
         *(["nearest"] if shown.nearest is not None else []),
         *metrics,
     ]
     rows: list[list[Any]] = []
     for place in chosen.tolist():
-        row: list[Any] = [int(ids[place]), shown.truth.read(place, place + 1)[0], shown.drawn.read(place, place + 1)[0]]
+        row: list[Any] = [int(ids[place])]
+        row += [pictures.read(place, place + 1)[0] for pictures in (shown.truth, shown.drawn) if pictures is not None]
         if shown.nearest is not None:
             known = shown.stimuli is not None and shown.nearest[place] >= 0
             row.append(shown.stimuli.read([int(shown.nearest[place])])[0] if known and shown.stimuli else None)

@@ -9,6 +9,7 @@ and cards present after opening. Needs Chromium and the extra browser; other wor
 """
 
 import argparse
+import importlib.util
 import json
 import shutil
 import statistics
@@ -87,13 +88,17 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=192, help="side of the pictures, in pixels")
     parser.add_argument("--rounds", type=int, default=3, help="openings of each page")
     arguments = parser.parse_args()
+    program = shutil.which("chromium")
+    if program is None or importlib.util.find_spec("playwright") is None:
+        print("left out: needs Chromium and the extra browser (pip install 'fmri-lightning[browser]')")
+        return
     from playwright.sync_api import sync_playwright
 
     from fmri_lightning.report.command import report
     from tests.report.browser.conftest import QUIET
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIET)
+        browser = playwright.chromium.launch(executable_path=program, args=QUIET)
         for n in arguments.n:
             with tempfile.TemporaryDirectory() as place:
                 run = make_run(Path(place), n, arguments.size)

@@ -90,6 +90,18 @@ def test_a_fit_with_panels_gives_the_same_weights(brain, generator, root, tmp_pa
     assert np.array_equal(*ceilings), "the true embedding and the seed stay"
 
 
+def test_panels_without_stimuli_show_what_was_drawn_and_nothing_else(brain, generator, root, tmp_path):
+    fit_adapter(brain, tmp_path / "with", adapter_panels(generator, root))
+    fit_adapter(brain, tmp_path / "without", adapter_panels(generator, root, stimuli=False))
+    for whole, part in zip(captions(tmp_path / "with"), captions(tmp_path / "without"), strict=True):
+        assert whole["caption"] == part["caption"]
+        sheets = [
+            np.asarray(Image.open(tmp_path / name / "logs/version_0/pictures" / line["file"]))[-128:]
+            for name, line in (("with", whole), ("without", part))
+        ]
+        assert np.array_equal(sheets[0][:, 128:384], sheets[1])
+
+
 def test_dropout_would_show_a_disturbance(brain, tmp_path):
     """The comparison above can fail: random numbers taken outside of the guard change the weights."""
 

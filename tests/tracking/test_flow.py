@@ -14,7 +14,7 @@ from fmri_lightning.tracking.keys import keys_of
 from fmri_lightning.tracking.pictures import CAPTION_PX
 from tests.tracking.conftest import offline
 from tests.tracking.fitting import config
-from tests.tracking.read_back import alike, read_run, run_folders
+from tests.tracking.read_back import alike, only_run, read_run, run_folders
 
 pytestmark = pytest.mark.slow
 
@@ -53,14 +53,20 @@ def flow(miniature, tmp_path_factory):
              "--data.limit", "4", "--model.num_inference_steps", "2", "--model.batch_size", "2"],
             ["evaluate", "--run", "outputs/recon/subj01/ridge_diffusion", "--resamples", "100", "--wandb", "true",
              "--wandb_max_rows", "3"],
+            ["evaluate", "--run", "outputs/recon/subj01/ridge_diffusion", "--resamples", "100", "--wandb", "true",
+             "--wandb_stimuli", "false", "--out", "outputs/without"],
             ["report", "--run", "outputs/recon/subj01/ridge_diffusion", "--wandb", "true"],
         ]  # fmt: skip
         for words in watched:
             assert main(words) == 0, words
         wandb.teardown()
-    runs = {run.about["job_type"]: run for run in map(read_run, run_folders(folder))}
+    aside = folder / "outputs/without"
+    files = [path for path in run_folders(folder) if aside not in path.parents]
+    runs = {run.about["job_type"]: run for run in map(read_run, files)}
     table = read_index(folder / nsd, "subj01")
-    return SimpleNamespace(folder=folder, runs=runs, table=table, stimuli=open_stimuli(root=miniature.root))
+    return SimpleNamespace(
+        folder=folder, runs=runs, without=only_run(aside), table=table, stimuli=open_stimuli(root=miniature.root)
+    )
 
 
 def test_every_stage_is_one_finished_run_of_the_subject(flow):
@@ -174,3 +180,13 @@ def test_the_page_is_on_the_dashboard_as_it_was_written(flow):
     (logged,) = (run.folder / "files").rglob("*.html")
     page = flow.folder / "outputs/recon/subj01/ridge_diffusion/report/index.html"
     assert logged.read_bytes() == page.read_bytes()
+
+
+def test_stimuli_stay_here_where_they_are_not_to_be_sent(flow):
+    columns, rows = flow.without.table("eval/per_image")
+    assert columns[:2] == ["nsd_id", "reconstruction"]
+    assert not {"ground_truth", "nearest"} & set(columns)
+    with_them = {row[0]: row[2] for row in flow.runs["evaluate"].table("eval/per_image")[1]}
+    shown = {row[0]: row[1] for row in rows}
+    assert all(np.array_equal(shown[nsd_id], picture) for nsd_id, picture in with_them.items())
+    assert sum(isinstance(value, np.ndarray) for row in rows for value in row) == len(rows) == 4

@@ -38,6 +38,8 @@ class AdapterPanels(Panels):
         decoder: Which model draws; family unclip or mini.
         trials: Validation pictures, the first by id.
         every_n_epochs: Epochs between two panels; one more is drawn at the end.
+        stimuli: Also show what was seen and the nearest training picture; false keeps stimuli, whose terms may not
+            let you send them to a server, out of the panels.
         root: Data root with the pictures that were seen; null takes the one that the index names.
         image_encoder: Space name or folder of the image encoder behind ``val/clip_cos_recon``; null takes the one of
             the target space where it ships with this package, else leaves the score out.
@@ -54,6 +56,7 @@ class AdapterPanels(Panels):
         decoder: DecoderConfig,
         trials: int = 8,
         every_n_epochs: int = 25,
+        stimuli: bool = True,
         root: str | None = None,
         image_encoder: str | None = None,
         guidance_scale: float = 5.0,
@@ -64,7 +67,7 @@ class AdapterPanels(Panels):
         seed: int = 42,
     ) -> None:
         super().__init__(trials, every_n_epochs, seed)
-        self.config, self.root, self.encoder_name = decoder, root, image_encoder
+        self.config, self.stimuli, self.root, self.encoder_name = decoder, stimuli, root, image_encoder
         self._sampling: dict[str, Any] = {
             "guidance_scale": guidance_scale,
             "num_inference_steps": num_inference_steps,
@@ -136,7 +139,9 @@ class AdapterPanels(Panels):
         self._decoder.to("cpu")
         neighbours, _ = nearest(predicted.numpy(), self._train.target.numpy(), self._train.nsd_ids)
         found = self._stimuli.read(neighbours)
-        rows = list(zip(self.seen, drawn, self._ceiling, found, strict=True))
+        shown = slice(None) if self.stimuli else slice(1, 3)
+        words = WORDS[shown]
+        rows = list(zip(*(self.seen, drawn, self._ceiling, found)[shown], strict=True))
         embedding = cosine(predicted.numpy(), self.targets.numpy())
         captions = [f"nsd{i}, embedding cosine {c:.2f}" for i, c in zip(self.ids, embedding, strict=True)]
         if self._encoder is not None:
@@ -145,7 +150,7 @@ class AdapterPanels(Panels):
             for logger in trainer.loggers:
                 logger.log_metrics({"val/clip_cos_recon": float(scores.mean())}, step=trainer.global_step)
         log_pictures(
-            trainer.loggers, "val/panel", lambda: [side_by_side(row, WORDS) for row in rows], captions,
+            trainer.loggers, "val/panel", lambda: [side_by_side(row, words) for row in rows], captions,
             trainer.global_step,
         )  # fmt: skip
 
