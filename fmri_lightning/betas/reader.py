@@ -110,7 +110,7 @@ def _open_hdf5(path: Path) -> Any:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        if "lock" in str(error):
+        if "unable to lock" in str(error):
             raise BadInputError(
                 f"{path} cannot be locked ({error}): wait for who writes it, or set HDF5_USE_FILE_LOCKING=FALSE"
             ) from error
