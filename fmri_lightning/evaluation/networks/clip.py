@@ -34,13 +34,13 @@ def open_clip(use: NetworkUse) -> NodeNetwork:
     Raises:
         MissingNetworkError: The weights are not on this machine, are damaged, or meet a broken torchvision.
     """
+    if importlib.util.find_spec("torchvision") is not None:
+        torchvision_models()  # one that does not fit torch is met by transformers too, which says so in other words
     try:
         encoder = ImageEncoder.from_space(SPACE)
     except StageError as error:
         raise MissingNetworkError(str(error)) from error
-    except Exception as error:  # a damaged file, or transformers beside a torchvision that does not fit torch
-        if importlib.util.find_spec("torchvision") is not None:
-            torchvision_models()
+    except Exception as error:  # a damaged file
         advice = resolve_space(SPACE).download_command()
         raise MissingNetworkError(
             f"CLIP cannot be loaded ({first_line(error)}); run {advice} --force-download"
