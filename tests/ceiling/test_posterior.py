@@ -32,7 +32,15 @@ def quadrature(brain, voxels, n_repeats):
     return brain.mean + np.array(means) @ brain.embedding.T
 
 
-@pytest.mark.parametrize(("latents", "n_repeats", "nonlinear"), [(1, 1, 0.2), (1, 4, 0.2), (2, 1, 0.2), (2, 3, 0.2)])
+@pytest.mark.parametrize(
+    ("latents", "n_repeats", "nonlinear"),
+    [
+        (1, 1, 0.2),
+        pytest.param(1, 4, 0.2, marks=pytest.mark.slow),
+        pytest.param(2, 1, 0.2, marks=pytest.mark.slow),
+        (2, 3, 0.2),
+    ],
+)
 def test_equals_dense_quadrature(latents, n_repeats, nonlinear):
     result, exact, spread = against_quadrature(latents, n_repeats, nonlinear)
     deviation = np.linalg.norm(result.embeddings - exact, axis=1)
@@ -69,7 +77,7 @@ def against_quadrature(latents, n_repeats, nonlinear, settings=MANY):
     return result, exact, np.linalg.norm(exact - brain.mean, axis=1).mean()
 
 
-@pytest.mark.parametrize("n_repeats", [1, 3])
+@pytest.mark.parametrize("n_repeats", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_equals_the_linear_optimum_where_all_is_linear(n_repeats):
     brain = small_brain(40, recipe=dataclasses.replace(LINEAR, latents=12))
     _, voxels = draw(brain, 60, np.random.default_rng(0), n_repeats)

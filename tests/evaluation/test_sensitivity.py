@@ -39,6 +39,7 @@ def same(line):
         assert value is None or value == pytest.approx(number, abs=0.0015), (line.choice, name)
 
 
+@pytest.mark.slow
 def test_the_published_line_is_as_printed() -> None:
     line = published_line()
     same(line)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = """
 import pkgutil, sys
 for name in ("pyarrow", "nibabel", "wandb", "h5py", "pandas"):
@@ -33,6 +35,7 @@ print("trained")
 """
 
 
+@pytest.mark.slow
 def test_training_needs_no_file_formats(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], cwd=tmp_path, capture_output=True, text=True, check=False,
