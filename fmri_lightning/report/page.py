@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fmri_lightning import __version__
 from fmri_lightning.report.gallery.cards import Gallery
@@ -17,6 +17,9 @@ from fmri_lightning.report.runs import ReportRun
 from fmri_lightning.report.sections.order import build_sections
 from fmri_lightning.report.truth import Truth
 from fmri_lightning.report.verdict import verdict
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("state.js", "cards.js", "enlarged.js", "scatter.js", "controls.js", "downloads.js", "theme.js")
@@ -52,22 +55,13 @@ class Page:
         Returns:
             HTML text.
         """
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
         files = self.gallery.thumbnails.files
         addresses = self.gallery.thumbnails.uris() if inside else {file: f"{FOLDER}/{file}" for file in files}
-        environment = Environment(
-            loader=FileSystemLoader(TEMPLATES),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
         context = self._context() | {
             "hero": choose_hero(self.gallery, addresses),
             "gallery_json": inline_json(self.gallery.for_script(addresses)),
         }
-        return environment.get_template("index.html.j2").render(context)
+        return templates().get_template("index.html.j2").render(context)
 
     def _context(self) -> dict[str, Any]:
         runs = list(self.runs)
@@ -85,6 +79,19 @@ class Page:
             "scripts": SCRIPTS,
             "version": __version__,
         }
+
+
+def templates() -> Environment:
+    """Open the page's templates: everything is escaped, and a name that is not there is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def choose_protocol(runs: list[ReportRun]) -> str | None:

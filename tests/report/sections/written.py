@@ -4,17 +4,14 @@ import json
 import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-import fmri_lightning.report
 from fmri_lightning.evaluation.metric_table import METRICS
 from fmri_lightning.evaluation.protocols import PROTOCOLS
 from fmri_lightning.evaluation.results import Ceiling, Evaluation, Row, summarise, write_results
+from fmri_lightning.report.page import templates
 
-TEMPLATES = Path(fmri_lightning.report.__file__).parent / "templates"
 LEVELS = {"": 0.6, "true_target": 0.8, "shuffled": 0.3, "shuffled_as_drawn": 0.61, "nearest_training": 0.5}
 METRICS_OF_DEMO = ("judge2_two_way", "pixcorr", "judge_distance")
 METRICS_OF_MINDEYE = ("pixcorr", "ssim", "alexnet5_two_way", "swav_distance")
@@ -121,14 +118,7 @@ def change(path, **fields):
 
 def render(section):
     """Render a section's partial as the page does."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(section.template).render(section=section)
+    return templates().get_template(section.template).render(section=section)
 
 
 @dataclass
