@@ -71,6 +71,7 @@ class Page:
             "verdicts": [verdict(run, self.protocol) for run in runs],
             "simulated": any(run.summary.get("simulated") for run in runs),
             "mini": any(uses_mini_models(run) for run in runs),
+            "held_out": all(fitted_here(run) for run in runs),
             "missing": missing_pieces(runs, self.truth, self.share),
             "sections": build_sections(runs, self.protocol, share=self.share),
             "gallery": self.gallery,
@@ -107,6 +108,14 @@ def uses_mini_models(run: ReportRun) -> bool:
     spaces = (recorded.get("spaces") or {}).values()
     names = [str(space.get("name", "")) for space in spaces if space] + [str(run.summary.get("diffusion_model", ""))]
     return family == "mini" or any("mini" in name for name in names)
+
+
+def fitted_here(run: ReportRun) -> bool:
+    """Tell whether a run's encoder was fitted on the split that its stimuli are held out from.
+
+    Predict checks that and records both hashes; of given embeddings nobody knows what they were fitted on.
+    """
+    return {"encoder", "split"} <= set(run.summary.get("provenance", {}).get("inputs") or {})
 
 
 def missing_pieces(runs: list[ReportRun], truth: Truth, share: bool = False) -> list[str]:

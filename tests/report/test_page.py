@@ -178,3 +178,11 @@ def test_dry_run_writes_nothing(scored_run, capsys):
     assert "1 runs, 4 stimuli" in capsys.readouterr().out
     assert not (scored_run / "report").exists()
     assert not (scored_run / "grids").exists()
+
+
+@pytest.mark.parametrize("inputs", [{"encoder": "ab", "split": "cd"}, {"split": "cd"}])
+def test_held_out_is_said_of_encoders_that_predict_has_checked_only(tmp_path, stimuli_root, inputs):
+    provenance = {"root": str(stimuli_root), "decoder": {"family": "mini"}, "spaces": {}, "inputs": inputs}
+    run = write_run(tmp_path / "run", stimuli_root, provenance=provenance)
+    page = write_page([run], tmp_path / "page")
+    assert ("None of these stimuli was used to fit the map" in page.text) == ("encoder" in inputs)
