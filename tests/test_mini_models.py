@@ -44,7 +44,7 @@ def test_the_generator_was_trained_on_embeddings_of_the_shipped_encoder() -> Non
 
 
 def drawn_scores(subject: Subject) -> dict[str, float]:
-    from fmri_lightning.generation.unclip import load_unclip
+    from fmri_lightning.generation.families.unclip import load_unclip
 
     looker = Looker()
     drawn = draw(load_unclip(DecoderConfig(family="mini")).eval(), subject.embeddings, shipped_options())

@@ -19,8 +19,8 @@ def test_autoencoder_then_generator_from_their_yaml(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from fmri_lightning.generation.decoder import DecoderConfig
+    from fmri_lightning.generation.families.unclip import load_unclip
     from fmri_lightning.generation.sampler import SamplingOptions
-    from fmri_lightning.generation.unclip import load_unclip
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FMRI_LIGHTNING_PHOTOGRAPHS", raising=False)

@@ -80,7 +80,7 @@ def of_configs(paths: Sequence[Path]) -> list[Wanted]:
         BadInputError: A file is missing, not YAML, or configures no prediction.
     """
     from fmri_lightning.generation.decoder import RETRIEVAL
-    from fmri_lightning.generation.unclip_folder import hub_files
+    from fmri_lightning.generation.families.unclip_folder import hub_files
 
     merged: dict[str, Any] = {}
     for path in paths:

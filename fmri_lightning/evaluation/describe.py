@@ -38,7 +38,13 @@ def describe_run(evaluation: Evaluation, protocol: Protocol, run: Run) -> None:
     }
     n_stimuli = len(np.unique(run.ids))
     less = protocol.qualifications(
-        n_stimuli, len(run.ids), n_test_set, simulated, _missing(evaluation, protocol), summary.get("trial_mode")
+        n_stimuli,
+        len(run.ids),
+        n_test_set,
+        simulated,
+        _missing(evaluation, protocol),
+        summary.get("trial_mode"),
+        validation=summary.get("test_set") == "val",
     )
     evaluation.header = _about_protocol(evaluation, protocol, less) | {
         "n": len(run.ids),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.evaluation.runs import Run
-from fmri_lightning.generation.plan import items_of_table, rows_of_test_set
+from fmri_lightning.generation.plan import items_of_table, rows_of_test_set, split_of
 from fmri_lightning.generation.predictions import FILE_NAME, Predictions, read_predictions
 from fmri_lightning.index.table import index_manifest, read_index
 
@@ -53,17 +53,7 @@ def predictions_of(run: Run) -> Predictions:
     rows = np.array([position[int(trial)] for trial in run.trial_ids], dtype=np.intp)
     if not np.array_equal(table.nsd_id[rows], run.ids):
         raise BadInputError(f"{run.folder / FILE_NAME} and its summary name other stimuli; run predict again")
-    return Predictions(
-        nsd_id=table.nsd_id[rows],
-        trial_id=table.trial_id[rows],
-        global_trial=table.global_trial[rows],
-        source=None if table.source is None else table.source[rows],
-        target=None if table.target is None else table.target[rows],
-        cosine_pred_gt=table.cosine_pred_gt[rows],
-        nn_nsd_id=table.nn_nsd_id[rows],
-        nn_cosine=table.nn_cosine[rows],
-        drawn_from_nsd_id=table.drawn_from_nsd_id[rows],
-    )
+    return table.take(rows)
 
 
 def open_gallery(run: Run, clip_cache: Path | None) -> Gallery:
@@ -97,7 +87,7 @@ def open_gallery(run: Run, clip_cache: Path | None) -> Gallery:
         raise BadInputError(f"{index_root} is not the index that {run.folder} was made with; run predict again")
     n_sessions = int(manifest.config.get("n_sessions", 0))
     keep = rows_of_test_set(run.summary["test_set"], table, Path(index_root), n_sessions)
-    test = np.unique(items_of_table(table, "average", keep).nsd_id)
+    test = np.unique(items_of_table(table, "average", keep, split_of(run.summary["test_set"])).nsd_id)
     train = np.unique(table.of_split("train").nsd_id)
     mean = cache.rows(train).mean(axis=0, dtype=np.float64) if len(train) else None
     return Gallery(cache, test, mean)

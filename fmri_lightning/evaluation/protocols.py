@@ -84,6 +84,7 @@ class Protocol:
         simulated: bool | None,
         missing: Collection[str] = (),
         trial_mode: str | None = None,
+        validation: bool = False,
     ) -> list[str]:
         """List why scores are less than the protocol's name promises; nothing where they are it.
 
@@ -94,14 +95,15 @@ class Protocol:
             simulated: Whether the brain is simulated, None where unknown.
             missing: Metrics of the name that were not computed.
             trial_mode: How repeats were combined, None where unknown.
+            validation: Whether the stimuli are of the validation split, by which settings are chosen.
 
         Returns:
             For instance ``["partial 16/1000", "metrics missing"]``.
         """
+        found = ["validation stimuli"] if validation else []
         if self.test_set is None:
             whole = n_test_set is None or n_items >= n_test_set
-            return [] if whole else [f"{n_items} of {n_test_set}"]
-        found = []
+            return found if whole else [*found, f"{n_items} of {n_test_set}"]
         if n_stimuli not in self.test_set:
             found.append(f"partial {n_stimuli}/{max(self.test_set)}")
         if simulated:

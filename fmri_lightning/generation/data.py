@@ -22,6 +22,7 @@ from fmri_lightning.generation.plan import (
     parse_shard,
     rows_of_test_set,
     share_of,
+    split_of,
 )
 from fmri_lightning.index.table import index_manifest, read_index
 from fmri_lightning.manifest import Manifest
@@ -44,7 +45,8 @@ class ReconstructionDataModule(LightningDataModule):
         nsd_ids: Draw these pictures only; null draws all.
         gallery_limit: Training pictures searched for the nearest neighbour, the first by hash; null takes all.
         trial_mode: average (mean of betas), average_outputs (mean of encoder outputs) or single (every trial).
-        test_set: shared1000, 982 (first 37 sessions) or 515 (three repeats in all eight subjects).
+        test_set: shared1000, 982 (first 37 sessions), 515 (three repeats in all eight subjects), or val: the validation
+            pictures, to choose a setting by; their scores are not comparable.
         embeddings: A parquet file of predicted embeddings of any system, in the format of the CLIP cache; replaces
             betas, preprocessing and encoder. null predicts from betas.
         shard: i/n with i from 1, for job arrays: this job's share of the items; null takes all.
@@ -115,7 +117,7 @@ class ReconstructionDataModule(LightningDataModule):
             if self.given is not None:
                 present = np.isin(self.table.nsd_id, self.given.ids)
                 keep = present if keep is None else keep & present
-            self.items = items_of_table(self.table, self.trial_mode, keep)
+            self.items = items_of_table(self.table, self.trial_mode, keep, split_of(self.test_set))
         self.chosen = chosen_positions(self.items, self.nsd_ids, self.limit)
 
     def _given_ids(self) -> NDArray[np.int32]:

@@ -34,12 +34,14 @@ class DecoderConfig:
         revision: Hub commit; null takes the hub's main branch and records which commit that was.
         resolution: Side of the pictures in pixels; null takes the size the model was trained at, or that of the
             stimuli.
+        lora: Folder that fit --config configs/lora.yaml wrote; null draws with the weights as they are.
     """
 
     family: Family = "unclip"
     model_id: str | None = None
     revision: str | None = None
     resolution: int | None = None
+    lora: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,23 @@ class Drawn:
     finite: Tensor
 
 
+@dataclass(frozen=True)
+class Steering:
+    """What steers the pictures of a batch beside their embeddings.
+
+    Attributes:
+        noise_levels: int64 (batch,), 0..999, how unreliable each embedding is; None takes the options' level for all.
+        start: uint8 (batch, height, width, 3) pictures whose layout is kept, of any size; None starts from noise.
+    """
+
+    noise_levels: Tensor | None = None
+    start: Tensor | None = None
+
+
+ALONE = Steering()
+"""Embeddings steer alone."""
+
+
 class Decoder(Protocol):
     """What every family offers.
 
@@ -67,7 +86,12 @@ class Decoder(Protocol):
     resolution: int
 
     def draw(
-        self, embeddings: Tensor, seeds: list[int], options: SamplingOptions, unconditional: bool = False
+        self,
+        embeddings: Tensor,
+        seeds: list[int],
+        options: SamplingOptions,
+        unconditional: bool = False,
+        steering: Steering = ALONE,
     ) -> Drawn:
         """Draw one picture per embedding.
 
@@ -75,7 +99,8 @@ class Decoder(Protocol):
             embeddings: Raw embeddings (batch, dim) float32.
             seeds: One seed a picture.
             options: Steps, guidance, scheduler.
-            unconditional: Replace the condition by the zero vector of the unconditional pass.
+            unconditional: Replace the condition by that of the unconditional pass.
+            steering: Noise level and start of each picture.
 
         Returns:
             The pictures.
@@ -110,8 +135,12 @@ class _FamilyModules:
     loader: str
 
 
-_UNCLIP = _FamilyModules("fmri_lightning.generation.unclip_folder", "fmri_lightning.generation.unclip:load_unclip")
-_RETRIEVAL = _FamilyModules("fmri_lightning.generation.retrieval", "fmri_lightning.generation.retrieval:load_retrieval")
+_UNCLIP = _FamilyModules(
+    "fmri_lightning.generation.families.unclip_folder", "fmri_lightning.generation.families.unclip:load_unclip"
+)
+_RETRIEVAL = _FamilyModules(
+    "fmri_lightning.generation.families.retrieval", "fmri_lightning.generation.families.retrieval:load_retrieval"
+)
 FAMILIES = {"unclip": _UNCLIP, "mini": _UNCLIP, RETRIEVAL: _RETRIEVAL}
 
 

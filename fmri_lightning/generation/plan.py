@@ -13,7 +13,8 @@ from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.records import TrialTable
 
 TrialMode = Literal["average", "average_outputs", "single"]
-TestSet = Literal["shared1000", "982", "515"]
+TestSet = Literal["shared1000", "982", "515", "val"]
+Split = Literal["test", "val"]
 SUBJECTS = tuple(f"subj{number:02d}" for number in range(1, 9))
 REPEATS_OF_515 = 3
 
@@ -38,27 +39,30 @@ class Items:
         return len(self.nsd_id)
 
 
-def items_of_table(table: TrialTable, trial_mode: TrialMode, keep: NDArray[np.bool_] | None = None) -> Items:
-    """List the items of the test split.
+def items_of_table(
+    table: TrialTable, trial_mode: TrialMode, keep: NDArray[np.bool_] | None = None, split: Split = "test"
+) -> Items:
+    """List the items of the test split, or of the validation split.
 
     Args:
         table: The subject's index.
         trial_mode: "single" makes one item a trial, the average modes one item a picture.
         keep: Rows of the index that the test set allows (n,); all by default.
+        split: "test", or "val" to choose a setting by.
 
     Returns:
         The items in the order of their trial_id.
 
     Raises:
-        BadInputError: The test split is empty.
+        BadInputError: The split is empty.
     """
-    is_test = table.split == "test"
+    is_wanted = table.split == split
     if keep is not None:
-        is_test = is_test & keep
-    rows = np.flatnonzero(is_test)
+        is_wanted = is_wanted & keep
+    rows = np.flatnonzero(is_wanted)
     if not len(rows):
-        raise BadInputError("the index has no test trials; run fmri-lightning index with all sessions")
-    trial_id = (table.trial_id_single if trial_mode == "single" else table.trial_id_average)[rows]
+        raise BadInputError(f"the index has no {split} trials; run fmri-lightning index with all sessions")
+    trial_id = _trial_ids(table, rows, trial_mode, split)
     order = np.lexsort((table.global_trial[rows], trial_id))
     rows, trial_id = rows[order], trial_id[order]
     first = np.flatnonzero(np.r_[True, trial_id[1:] != trial_id[:-1]])
@@ -71,6 +75,17 @@ def items_of_table(table: TrialTable, trial_mode: TrialMode, keep: NDArray[np.bo
         global_trial=table.global_trial[head].astype(np.int32) if single else np.full(len(head), -1, np.int32),
         rows=groups,
     )
+
+
+def _trial_ids(table: TrialTable, rows: NDArray[np.int64], trial_mode: TrialMode, split: Split) -> NDArray[np.int64]:
+    """Take the index's numbers of test items; number validation items in the same order, in which they are fixed."""
+    if split == "test":
+        return (table.trial_id_single if trial_mode == "single" else table.trial_id_average)[rows].astype(np.int64)
+    if trial_mode != "single":
+        return np.searchsorted(np.unique(table.nsd_id[rows]), table.nsd_id[rows])
+    ranks = np.empty(len(rows), dtype=np.int64)
+    ranks[np.lexsort((table.global_trial[rows], table.nsd_id[rows]))] = np.arange(len(rows))
+    return ranks
 
 
 def items_of_ids(nsd_ids: NDArray[np.int32]) -> Items:
@@ -93,8 +108,8 @@ def rows_of_test_set(
     """Find which rows of the index a named test set allows.
 
     Args:
-        test_set: shared1000 (all test trials), 982 (those within the first 37 sessions), or 515 (pictures that
-            all eight subjects saw three times).
+        test_set: shared1000 (all test trials), 982 (those within the first 37 sessions), 515 (pictures that all eight
+            subjects saw three times), or val (validation trials, which are no test set).
         table: The subject's index.
         index_root: Folder of the indices of all subjects.
         n_sessions: Sessions in the subject's index.
@@ -105,7 +120,7 @@ def rows_of_test_set(
     Raises:
         BadInputError: 982 without an index of 37 sessions, or 515 without the indices of all eight subjects.
     """
-    if test_set == "shared1000":
+    if test_set in ("shared1000", "val"):
         return None
     if test_set == "982":
         if n_sessions != 37:
@@ -126,6 +141,16 @@ def rows_of_test_set(
         full = set(ids[counts >= REPEATS_OF_515].tolist())
         common = full if common is None else common & full
     return np.isin(table.nsd_id, np.array(sorted(common or ()), dtype=np.int32))
+
+
+def split_of(test_set: TestSet) -> Split:
+    """Say which split a test set lies in.
+
+    Example:
+        >>> split_of("982"), split_of("val")
+        ('test', 'val')
+    """
+    return "val" if test_set == "val" else "test"
 
 
 def chosen_positions(items: Items, nsd_ids: list[int] | None, limit: int | None) -> NDArray[np.int64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Predictions:
         nn_nsd_id: Nearest training stimulus, (n,) int32; -1 where unknown.
         nn_cosine: Its cosine, (n,) float32.
         drawn_from_nsd_id: Whose embedding was used, (n,) int32; differs from nsd_id in condition shuffled.
+        noise_level: How unreliable each embedding is, 0..999, (n,) int32; None where one level serves all.
+        low_level: Predicted latents of an autoencoder, which give the layout, (n, dim) float32, or None.
     """
 
     nsd_id: NDArray[np.int32]
@@ -42,9 +44,17 @@ class Predictions:
     nn_nsd_id: NDArray[np.int32]
     nn_cosine: NDArray[np.float32]
     drawn_from_nsd_id: NDArray[np.int32]
+    noise_level: NDArray[np.int32] | None = None
+    low_level: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.nsd_id)
+
+    def take(self, rows: NDArray[np.intp]) -> Predictions:
+        """Return a table of some rows, (m,), in the order asked for."""
+        columns: dict[str, Any] = {column.name: getattr(self, column.name) for column in fields(self)}
+        taken: dict[str, Any] = {name: None if values is None else values[rows] for name, values in columns.items()}
+        return Predictions(**taken)
 
 
 def write_predictions(path: Path, predictions: Predictions, about: dict[str, Any]) -> None:
@@ -69,6 +79,10 @@ def write_predictions(path: Path, predictions: Predictions, about: dict[str, Any
         "nn_cosine": pa.array(predictions.nn_cosine),
         "drawn_from_nsd_id": pa.array(predictions.drawn_from_nsd_id),
     }
+    if predictions.noise_level is not None:
+        arrays["noise_level"] = pa.array(predictions.noise_level)
+    if predictions.low_level is not None:
+        arrays["low_level"] = _vectors(predictions.low_level, len(predictions))
     table = pa.table(arrays).replace_schema_metadata(
         {_METADATA_KEY: json.dumps({"content_hash": predictions_hash(predictions), **about}, sort_keys=True)}
     )
@@ -85,6 +99,8 @@ def predictions_hash(predictions: Predictions) -> str:
         predictions.drawn_from_nsd_id,
         none if predictions.source is None else predictions.source,
         none if predictions.target is None else predictions.target,
+        # Only where they are: tables of earlier versions keep their hash.
+        *(extra for extra in (predictions.noise_level, predictions.low_level) if extra is not None),
     )
 
 
@@ -136,6 +152,8 @@ def read_predictions(path: Path) -> tuple[Predictions, dict[str, Any]]:
         nn_nsd_id=column("nn_nsd_id"),
         nn_cosine=column("nn_cosine"),
         drawn_from_nsd_id=column("drawn_from_nsd_id"),
+        noise_level=column("noise_level") if "noise_level" in table.column_names else None,
+        low_level=_matrix(table.column("low_level")) if "low_level" in table.column_names else None,
     )
     if predictions_hash(predictions) != about.get("content_hash"):
         raise BadInputError(f"{path} does not hold what its hash says; remove it and run fmri-lightning predict again")

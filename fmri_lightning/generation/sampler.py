@@ -7,7 +7,8 @@ and noise per picture, and gives the same bits as ``StableUnCLIPImg2ImgPipeline`
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import torch
@@ -41,6 +42,8 @@ class SamplingOptions:
         scheduler: A key of :data:`SCHEDULERS`.
         guidance_interval: Part of the steps, as fractions [from, to), in which guidance acts
             (Kynkäänniemi et al. 2024, arXiv 2404.07724); outside it only the conditional pass runs.
+        strength: Share of the steps that are run, (0, 1], where a picture starts from another one; without a start
+            all are.
     """
 
     guidance_scale: float = 5.0
@@ -49,6 +52,7 @@ class SamplingOptions:
     scheduler: str = "dpm++2m"
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     noise_mode: NoiseMode = "add"
+    strength: float = 0.75
 
     def __post_init__(self) -> None:
         if self.scheduler not in SCHEDULERS:
@@ -63,6 +67,8 @@ class SamplingOptions:
         low, high = self.guidance_interval
         if not 0 <= low <= high <= 1:
             raise UsageError(f"guidance_interval is a part of 0..1, not {self.guidance_interval}")
+        if not 0 < self.strength <= 1:
+            raise UsageError(f"strength lies above 0 and not above 1, not {self.strength}")
 
     def guided(self, step: int) -> bool:
         """Tell whether a 0-based step runs the unconditional pass too."""
@@ -105,7 +111,7 @@ def draw_noise(generators: list[torch.Generator], shape: tuple[int, ...]) -> Ten
 def noised_condition(
     embeddings: Tensor,
     noise: Tensor,
-    noise_level: int,
+    noise_level: int | Tensor,
     normalizer: Any,
     noising_scheduler: Any,
     noise_mode: NoiseMode = "add",
@@ -115,7 +121,7 @@ def noised_condition(
     Args:
         embeddings: Raw image embeddings (batch, dim) float32.
         noise: Standard normal (batch, dim) float32; used at level 0 too, where its share is 0.6 %.
-        noise_level: 0..999.
+        noise_level: 0..999; one for all, or int64 (batch,).
         normalizer: ``StableUnCLIPImageNormalizer`` of the decoder.
         noising_scheduler: DDPM scheduler of the noise augmentation.
         noise_mode: "label_only" adds noise of level 0 but appends the sinusoids of noise_level.
@@ -125,7 +131,7 @@ def noised_condition(
     """
     from diffusers.models.embeddings import get_timestep_embedding
 
-    levels = torch.full((len(embeddings),), noise_level, dtype=torch.long, device=embeddings.device)
+    levels = torch.as_tensor(noise_level, dtype=torch.long, device=embeddings.device).expand(len(embeddings))
     added = levels if noise_mode == "add" else torch.zeros_like(levels)
     scaled = (embeddings - normalizer.mean) * 1.0 / normalizer.std
     noised = noising_scheduler.add_noise(scaled, timesteps=added, noise=noise)
@@ -136,23 +142,55 @@ def noised_condition(
     return torch.cat((noised, sinusoids.to(noised.dtype)), dim=1)
 
 
+@dataclass(frozen=True)
+class Conditioning:
+    """What a U-Net is told, for the unconditional and the conditional half of a batch.
+
+    Attributes:
+        hidden: Cross-attention states (2 batch, tokens, width), or None without cross-attention.
+        class_labels: Class input (2 batch, width), or None.
+        added: ``added_cond_kwargs`` of the U-Net: tensors (2 batch, ...), or lists of them; empty for none.
+    """
+
+    hidden: Tensor | None = None
+    class_labels: Tensor | None = None
+    added: Mapping[str, Tensor | list[Tensor]] = field(default_factory=dict)
+
+    def arguments(self, guided: bool, dtype: torch.dtype) -> dict[str, Any]:
+        """List the U-Net's keyword arguments.
+
+        Args:
+            guided: Both halves, or the conditional one alone.
+            dtype: Of the U-Net.
+
+        Returns:
+            Arguments by name.
+        """
+
+        def taken(told: Tensor | list[Tensor] | None) -> Any:
+            if isinstance(told, list):
+                return [taken(one) for one in told]
+            return None if told is None else (told if guided else told[len(told) // 2 :]).to(dtype)
+
+        found = {"encoder_hidden_states": taken(self.hidden), "class_labels": taken(self.class_labels)}
+        return found | ({"added_cond_kwargs": {k: taken(v) for k, v in self.added.items()}} if self.added else {})
+
+
 def denoise(
     unet: nn.Module,
     scheduler: Any,
     latents: Tensor,
-    condition: Tensor,
-    text: Tensor | None,
+    conditioning: Conditioning,
     generators: list[torch.Generator],
     options: SamplingOptions,
 ) -> Tensor:
     """Run the denoising loop with classifier-free guidance (Ho & Salimans 2022).
 
     Args:
-        unet: ``UNet2DConditionModel`` with a projected class embedding.
+        unet: ``UNet2DConditionModel``.
         scheduler: Fresh scheduler.
         latents: Standard normal (batch, channels, height, width) float32, unscaled.
-        condition: (batch, 2 * dim) float32; the unconditional pass sees a zero vector in its place.
-        text: Cross-attention states of the empty prompt (1, tokens, width), or None without cross-attention.
+        conditioning: What the U-Net is told.
         generators: One a picture, for schedulers that draw noise in each step.
         options: Steps and guidance.
 
@@ -162,20 +200,14 @@ def denoise(
     scheduler.set_timesteps(options.num_inference_steps, device=latents.device)
     latents = latents * scheduler.init_noise_sigma
     dtype = next(unet.parameters()).dtype
-    both = torch.cat([torch.zeros_like(condition), condition]).to(dtype)
+    told = {guided: conditioning.arguments(guided, dtype) for guided in (False, True)}
     draws = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
-    n = len(latents)
     for step, timestep in enumerate(scheduler.timesteps):
         guided = options.guided(step)
         inputs = scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, timestep)
-        hidden = None if text is None else text.to(dtype).expand(len(inputs), -1, -1)
-        output = unet(
-            inputs.to(dtype),
-            timestep,
-            encoder_hidden_states=hidden,
-            class_labels=both if guided else both[n:],
-            return_dict=False,
-        )[0].float()
+        output = unet(inputs.to(dtype), timestep, **told[guided], return_dict=False)[0].float()
+        # Some U-Nets predict a variance in further channels.
+        output = output[:, : latents.shape[1]]
         if guided:
             unconditional, conditional = output.chunk(2)
             output = unconditional + options.guidance_scale * (conditional - unconditional)

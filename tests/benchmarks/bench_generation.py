@@ -227,9 +227,9 @@ def our_draw(
     """Wrap the parts as the decoder does; its normaliser stays in float32."""
     from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 
+    from fmri_lightning.generation.families.unclip import UnclipDecoder
+    from fmri_lightning.generation.families.unclip_folder import _space_of
     from fmri_lightning.generation.sampler import SamplingOptions
-    from fmri_lightning.generation.unclip import UnclipDecoder
-    from fmri_lightning.generation.unclip_folder import _space_of
     from tests.benchmarks.real_unclip import DIM, text_states
 
     class Given:

@@ -38,9 +38,9 @@ from fmri_lightning.evaluation.networks.opening import open_network
 from fmri_lightning.evaluation.protocols import PROTOCOLS
 from fmri_lightning.evaluation.resizing import Resize, resize
 from fmri_lightning.generation.decoder import DecoderConfig
+from fmri_lightning.generation.families.unclip import UnclipDecoder, load_unclip
 from fmri_lightning.generation.frontend import padded_forward
 from fmri_lightning.generation.sampler import SamplingOptions
-from fmri_lightning.generation.unclip import UnclipDecoder, load_unclip
 from fmri_lightning.index.stimuli import open_stimuli
 from fmri_lightning.index.table import read_index
 from fmri_lightning.metrics.identification import correlation_matrix, two_way_identification

@@ -47,13 +47,13 @@ def test_pictures_that_overflow_in_half_are_drawn_in_float32(tmp_path, predict):
 
 
 def test_only_the_picture_that_failed_is_drawn_again(tmp_path, predict, monkeypatch):
-    from fmri_lightning.generation.unclip import UnclipDecoder
+    from fmri_lightning.generation.families.unclip import UnclipDecoder
 
     usual = predict(tmp_path / "usual", trainer={"precision": "bf16-true"})
     pixels, calls = UnclipDecoder.pixels, []
 
-    def fails_for_seed_43(self, embeddings, seeds, options, unconditional=False):
-        drawn = pixels(self, embeddings, seeds, options, unconditional)
+    def fails_for_seed_43(self, embeddings, seeds, options, *more):
+        drawn = pixels(self, embeddings, seeds, options, *more)
         calls.append((next(self.unet.parameters()).dtype, list(seeds)))
         if calls[-1][0] == torch.bfloat16 and 43 in seeds:
             drawn[seeds.index(43)] = torch.nan
@@ -81,14 +81,14 @@ def test_what_fails_in_float32_too_is_listed(tmp_path, predict, precision):
 
 
 def test_no_memory_for_float32_is_a_failure_of_that_picture_alone(tmp_path, predict, monkeypatch):
-    from fmri_lightning.generation.unclip import UnclipDecoder
+    from fmri_lightning.generation.families.unclip import UnclipDecoder
 
     pixels = UnclipDecoder.pixels
 
-    def fails_for_seed_43(self, embeddings, seeds, options, unconditional=False):
+    def fails_for_seed_43(self, embeddings, seeds, options, *more):
         if next(self.unet.parameters()).dtype == torch.float32:
             raise torch.cuda.OutOfMemoryError("too much")
-        drawn = pixels(self, embeddings, seeds, options, unconditional)
+        drawn = pixels(self, embeddings, seeds, options, *more)
         if 43 in seeds:
             drawn[seeds.index(43)] = torch.nan
         return drawn

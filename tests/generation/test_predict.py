@@ -158,7 +158,7 @@ def test_a_kill_between_batches_resumes_to_the_same_bytes(tmp_path, predict, who
 
 
 def record_shapes(monkeypatch, fits=lambda n: True):
-    from fmri_lightning.generation.unclip import UnclipDecoder
+    from fmri_lightning.generation.families.unclip import UnclipDecoder
 
     draw, shapes = UnclipDecoder.draw, []
 
@@ -334,3 +334,23 @@ def test_predictions_are_the_same_file_under_every_precision(tmp_path, predict):
         for p in ("32-true", "bf16-true")
     ]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_validation_pictures_are_drawn_by_name_and_numbered_for_good(tmp_path, brain, predict):
+    """val draws the validation split alone, each picture from its own betas."""
+    table = brain.table
+    run = predict(tmp_path / "val", data_test_set="val")
+    ids = np.unique(table.of_split("val").nsd_id).tolist()
+    found = summary(run)
+    assert [(item["trial_id"], item["nsdId"]) for item in found["results"]] == list(enumerate(ids))
+    assert found["test_set"] == "val"
+    one = predict(tmp_path / "one", data_test_set="val", data_nsd_ids=ids[1:])
+    assert summary(one)["results"][0]["trial_id"] == 1
+    name = f"images/nsd{ids[1]}_generated.png"
+    assert pictures(one)[name] == pictures(run)[name]
+    trials = predict(tmp_path / "single", data_test_set="val", data_trial_mode="single")
+    shown = table.of_split("val")
+    by_picture = [int(t) for i in ids for t in np.sort(shown.global_trial[shown.nsd_id == i])]
+    predictions, _ = read_predictions(trials / "predictions.parquet")
+    assert predictions.global_trial.tolist() == by_picture
+    assert predictions.trial_id.tolist() == list(range(len(shown)))

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from fmri_lightning.errors import BadInputError, UsageError
+from fmri_lightning.generation.families.unclip import UnclipDecoder
 from fmri_lightning.generation.sampler import SCHEDULERS, SamplingOptions, make_scheduler, noised_condition
-from fmri_lightning.generation.unclip import UnclipDecoder
 from fmri_lightning.seeding import torch_generator
 from tests.generation.tiny import N_TARGET, TARGET, generator_parts
 from tests.generation.tiny_text import cross_attention_parts

@@ -147,7 +147,7 @@ def _out_of_fold(path: Path, parts: list[Path]) -> Artefact:
 
 def _generator(path: Path) -> Artefact:
     from fmri_lightning.generation.decoder import DecoderConfig
-    from fmri_lightning.generation.unclip_folder import SPACE_FILE, weights_fingerprint
+    from fmri_lightning.generation.families.unclip_folder import SPACE_FILE, weights_fingerprint
     from fmri_lightning.records import EmbeddingSpace
 
     digest = weights_fingerprint(DecoderConfig("unclip", str(path.absolute())))

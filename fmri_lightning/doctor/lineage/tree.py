@@ -126,7 +126,7 @@ def _decoder(owner: Artefact) -> tuple[str, Artefact | None]:
 def _decoder_state(owner: Artefact) -> str:
     """Say whether the decoder of a run lies here with the same weights."""
     from fmri_lightning.generation.decoder import RETRIEVAL, DecoderConfig
-    from fmri_lightning.generation.unclip_folder import local_folder, weights_fingerprint
+    from fmri_lightning.generation.families.unclip_folder import local_folder, weights_fingerprint
 
     family, model = owner.config.get("decoder.family"), owner.config.get("decoder.model_id")
     if family not in ("unclip", "mini"):

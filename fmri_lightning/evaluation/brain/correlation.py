@@ -17,6 +17,7 @@ from fmri_lightning.evaluation.networks.base import PerceptualNetwork
 from fmri_lightning.evaluation.pictures import PictureSet, StimulusPictures
 from fmri_lightning.evaluation.protocols import Protocol
 from fmri_lightning.evaluation.runs import Run
+from fmri_lightning.generation.plan import split_of
 from fmri_lightning.index.stimuli import StimulusSource
 from fmri_lightning.manifest import content_hash
 from fmri_lightning.metrics.bootstrap import bootstrap_interval
@@ -88,7 +89,9 @@ class BrainCorrelation:
 
 def _measured(run: Run, brain: BrainOfRun) -> NDArray[np.float32]:
     """Mean response to each item's stimulus over all its test trials, (n, n_voxels)."""
-    rows = np.flatnonzero((brain.table.split == "test") & np.isin(brain.table.nsd_id, run.ids))
+    rows = np.flatnonzero(
+        (brain.table.split == split_of(run.summary["test_set"])) & np.isin(brain.table.nsd_id, run.ids)
+    )
     betas = np.asarray(brain.store.betas[rows], dtype=np.float32)
     ids, means = average_repeats(betas, brain.table.nsd_id[rows].astype(np.int64))
     return np.asarray(means[np.searchsorted(ids, run.ids)])

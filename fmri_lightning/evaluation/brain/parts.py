@@ -13,6 +13,7 @@ from fmri_lightning.betas.store import BetaStore
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.evaluation.runs import Run
 from fmri_lightning.generation.frontend import padded_forward
+from fmri_lightning.generation.plan import split_of
 from fmri_lightning.index.table import index_manifest, read_index
 from fmri_lightning.records import TrialTable
 
@@ -92,7 +93,7 @@ def predict_every_trial(
     if encoder.content_hash != recorded.get("encoder"):
         raise BadInputError(f"{checkpoint} is not the encoder that {run.folder} was made with; run predict again")
     table = brain.table
-    rows = np.flatnonzero((table.split == "test") & np.isin(table.nsd_id, run.ids))
+    rows = np.flatnonzero((table.split == split_of(run.summary["test_set"])) & np.isin(table.nsd_id, run.ids))
     betas = np.asarray(brain.store.betas[rows], dtype=np.float32)
     return padded_forward(encoder, padded_forward(Preprocess.load(folder), betas)), table.nsd_id[rows]
 

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from fmri_lightning.errors import UsageError
 from fmri_lightning.generation.panels.when import Panels
 from fmri_lightning.generation.sampler import (
+    Conditioning,
     SamplingOptions,
     decode_latents,
     denoise,
@@ -89,7 +90,8 @@ class GeneratorPanels(Panels):
         noise = draw_noise(generators, tuple(latents.shape[1:])).to(device)
         as_shipped: Any = DDIMScheduler(**schedule_config(), set_alpha_to_one=True)
         scheduler = make_scheduler(self.options.scheduler, as_shipped.config)
-        drawn = denoise(module.ema.module, scheduler, noise, condition, None, generators, self.options)
+        told = Conditioning(class_labels=torch.cat([torch.zeros_like(condition), condition]))
+        drawn = denoise(module.ema.module, scheduler, noise, told, generators, self.options)
         vae = data.vae.to(device)
         columns = [to_uint8(decode_latents(vae, given)).cpu().numpy() for given in (latents, drawn)]
         rows = list(zip(*columns, strict=True))

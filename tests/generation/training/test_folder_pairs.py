@@ -106,8 +106,8 @@ def test_of_an_nsd_tree_only_training_stimuli_are_shown(own: Path, tmp_path: Pat
 def test_fit_and_draw_from_vectors_of_that_space(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """configs/generator.yaml, small: embeddings of the cache's own width condition the pictures, no adapter."""
     from fmri_lightning.generation.decoder import DecoderConfig
+    from fmri_lightning.generation.families.unclip import load_unclip
     from fmri_lightning.generation.sampler import SamplingOptions
-    from fmri_lightning.generation.unclip import load_unclip
 
     monkeypatch.chdir(tmp_path)
     assert main([

@@ -17,6 +17,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from fmri_lightning.embeddings.image_encoder import ImageEncoder
 from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.generation.decoder import DecoderConfig
+from fmri_lightning.generation.families.unclip import load_unclip
 from fmri_lightning.generation.sampler import SamplingOptions
 from fmri_lightning.generation.training.autoencoder import AutoencoderModule
 from fmri_lightning.generation.training.export import write_pipeline
@@ -24,7 +25,6 @@ from fmri_lightning.generation.training.generator import GeneratorModule, schedu
 from fmri_lightning.generation.training.latents import load_autoencoder
 from fmri_lightning.generation.training.pairs import PairDataModule
 from fmri_lightning.generation.training.pictures import PictureDataModule, RandomRows, from_unit, to_unit
-from fmri_lightning.generation.unclip import load_unclip
 from fmri_lightning.records import EmbeddingSpace
 
 DIM = 32

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.errors import BadInputError, UsageError
-from fmri_lightning.generation.decoder import DecoderConfig, Drawn, MemoryPreset
+from fmri_lightning.generation.decoder import ALONE, DecoderConfig, Drawn, MemoryPreset, Steering
 from fmri_lightning.generation.nearest import first_by_hash, nearest, training_ids
 from fmri_lightning.generation.sampler import SamplingOptions
 from fmri_lightning.index.stimuli import StimulusSource, open_stimuli, stimuli_identity
@@ -62,7 +62,12 @@ class NearestNeighbourDecoder(nn.Module):
         """
 
     def draw(
-        self, embeddings: Tensor, seeds: list[int], options: SamplingOptions, unconditional: bool = False
+        self,
+        embeddings: Tensor,
+        seeds: list[int],
+        options: SamplingOptions,
+        unconditional: bool = False,
+        steering: Steering = ALONE,
     ) -> Drawn:
         """Look the nearest stimuli up.
 
@@ -71,6 +76,7 @@ class NearestNeighbourDecoder(nn.Module):
             seeds: Ignored; retrieval draws nothing.
             options: Ignored.
             unconditional: Ignored; setup refuses it.
+            steering: Ignored; setup refuses it.
 
         Returns:
             The pictures.
