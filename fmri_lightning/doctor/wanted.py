@@ -79,8 +79,7 @@ def of_configs(paths: Sequence[Path]) -> list[Wanted]:
     Raises:
         BadInputError: A file is missing, not YAML, or configures no prediction.
     """
-    from fmri_lightning.generation.decoder import RETRIEVAL
-    from fmri_lightning.generation.families.unclip_folder import hub_files
+    from fmri_lightning.generation.decoder import RETRIEVAL, family_files
 
     merged: dict[str, Any] = {}
     for path in paths:
@@ -92,18 +91,19 @@ def of_configs(paths: Sequence[Path]) -> list[Wanted]:
     settings, config = model.get("init_args", {}), _decoder_config(model.get("init_args", {}), names)
     found = []
     if config.family not in ("none", RETRIEVAL):
-        files = hub_files(config)
-        found += [] if files is None else [Wanted(f"decoder of {names}", files)]
+        found += [Wanted(f"decoder of {names}", files) for files in family_files(config).hub_files(config)]
     if (settings.get("n_samples") or 1) > 1:
         found += _chooser(data.get("init_args", {}).get("clip_cache"))
     return found
 
 
 def _decoder_config(settings: dict[str, Any], names: str) -> DecoderConfig:
-    from fmri_lightning.generation.decoder import DecoderConfig
+    from fmri_lightning.generation.decoder import DecoderConfig, IPAdapterConfig
 
+    given = dict(settings.get("decoder") or {})
     try:
-        return replace(DecoderConfig(), **(settings.get("decoder") or {}))
+        given |= {"ip_adapter": IPAdapterConfig(**(given.get("ip_adapter") or {}))}
+        return replace(DecoderConfig(), **given)
     except TypeError as error:
         raise BadInputError(f"{names}: model.init_args.decoder has a key that no decoder has ({error})") from error
 

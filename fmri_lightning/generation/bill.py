@@ -142,7 +142,8 @@ def can_be_timed(config: DecoderConfig) -> tuple[bool, str]:
     files = family_files(config)
     if files.weights_are_here(config):
         return True, ""
-    return False, f"not timed: the weights are not on this machine; run: hf download {files.model_name(config)}"
+    commands = " && ".join(one.command() for one in files.hub_files(config))
+    return False, f"not timed: the weights are not on this machine; run: {commands or 'the fit that writes them'}"
 
 
 def priced(rate: Rate, n_left: int, asked: int, world_size: int) -> str:

@@ -16,7 +16,7 @@ from fmri_lightning.records import EmbeddingSpace
 if TYPE_CHECKING:
     from fmri_lightning.generation.data import ReconstructionDataModule
 
-Family = Literal["unclip", "mini", "nearest_neighbour", "none"]
+Family = Literal["unclip", "sd15", "sdxl", "mini", "nearest_neighbour", "none"]
 RETRIEVAL: Family = "nearest_neighbour"
 """The family that draws nothing."""
 MemoryPreset = Literal["default", "low"]
@@ -24,17 +24,40 @@ MemoryPreset = Literal["default", "low"]
 
 
 @dataclass(frozen=True)
+class IPAdapterConfig:
+    """Which IP-Adapter shows the embedding to Stable Diffusion; families sd15 and sdxl.
+
+    Attributes:
+        model_id: Hub id or local folder; by default h94/IP-Adapter.
+        revision: Hub commit; null takes the pinned one of h94/IP-Adapter, or of another repository the main branch.
+        weight_name: Its safetensors file, of the kind that reads one projected embedding; by default
+            models/ip-adapter_sd15.safetensors or sdxl_models/ip-adapter_sdxl_vit-h.safetensors, as the family is.
+        scale: Weight of the embedding beside the prompt; 0 leaves it out.
+    """
+
+    model_id: str | None = None
+    revision: str | None = None
+    weight_name: str | None = None
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
 class DecoderConfig:
     """Which decoder draws the pictures.
 
     Attributes:
-        family: unclip (Stable Diffusion 2.1 unCLIP), mini (the model shipped with this package), nearest_neighbour
-            (retrieval: the training stimulus whose embedding is nearest), or none (stop at predictions.parquet).
+        family: unclip (Stable Diffusion 2.1 unCLIP), sd15 or sdxl (Stable Diffusion 1.5 or XL with an IP-Adapter),
+            mini (the model shipped with this package), nearest_neighbour (retrieval: the training stimulus whose
+            embedding is nearest), or none (stop at predictions.parquet).
         model_id: Hub id or local folder of the family's weights; by default the family's own.
         revision: Hub commit; null takes the hub's main branch and records which commit that was.
         resolution: Side of the pictures in pixels; null takes the size the model was trained at, or that of the
             stimuli.
         lora: Folder that fit --config configs/lora.yaml wrote; null draws with the weights as they are.
+        ip_adapter: Which IP-Adapter, of families sd15 and sdxl.
+        prompt: Text beside the embedding, of the families with an IP-Adapter; null is the empty prompt.
+        safety_checker: Let the checker of Stable Diffusion 1.5 hold pictures back (family sd15); each is then a listed
+            failure, never a black picture.
     """
 
     family: Family = "unclip"
@@ -42,6 +65,9 @@ class DecoderConfig:
     revision: str | None = None
     resolution: int | None = None
     lora: str | None = None
+    ip_adapter: IPAdapterConfig = IPAdapterConfig()
+    prompt: str | None = None
+    safety_checker: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,10 +77,12 @@ class Drawn:
     Attributes:
         images: uint8 (batch, height, width, 3) on the CPU.
         finite: bool (batch,); False where latents or pixels were NaN or infinite, and the picture means nothing.
+        held_back: bool (batch,); True where a safety checker objects, and the picture is not kept. None without one.
     """
 
     images: Tensor
     finite: Tensor
+    held_back: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -123,25 +151,45 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True)
 class _FamilyModules:
-    """Where a family is written.
+    """Where a family is written, and what it takes beside embeddings.
 
     Attributes:
-        files: Module with ``declared_space``, ``model_name``, ``weights_fingerprint``, ``has_transformer_blocks``
-            and, where there are weights, ``weights_bytes``: what is known of them without loading.
+        files: Module with ``declared_space``, ``model_name``, ``weights_fingerprint``, ``further_fields``,
+            ``has_transformer_blocks`` and, where there are weights, ``hub_files``, ``local_folder``, ``weights_bytes``
+            and ``weights_are_here``: what is known of them without loading.
         loader: "module:function" that loads them.
+        takes: Of noise_level and start, what steers its pictures.
     """
 
     files: str
     loader: str
+    takes: frozenset[str] = frozenset()
 
 
-_UNCLIP = _FamilyModules(
-    "fmri_lightning.generation.families.unclip_folder", "fmri_lightning.generation.families.unclip:load_unclip"
-)
-_RETRIEVAL = _FamilyModules(
-    "fmri_lightning.generation.families.retrieval", "fmri_lightning.generation.families.retrieval:load_retrieval"
-)
-FAMILIES = {"unclip": _UNCLIP, "mini": _UNCLIP, RETRIEVAL: _RETRIEVAL}
+_ROOM = "fmri_lightning.generation.families"
+_UNCLIP = _FamilyModules(f"{_ROOM}.unclip_folder", f"{_ROOM}.unclip:load_unclip", frozenset({"noise_level", "start"}))
+_IP_ADAPTER = _FamilyModules(f"{_ROOM}.ip_adapter_folder", f"{_ROOM}.ip_adapter:load_ip_adapter", frozenset({"start"}))
+_RETRIEVAL = _FamilyModules(f"{_ROOM}.retrieval", f"{_ROOM}.retrieval:load_retrieval")
+FAMILIES = {
+    "unclip": _UNCLIP,
+    "sd15": _IP_ADAPTER,
+    "sdxl": _IP_ADAPTER,
+    "mini": _UNCLIP,
+    RETRIEVAL: _RETRIEVAL,
+}
+
+
+def takes(config: DecoderConfig, what: Literal["noise_level", "start"]) -> bool:
+    """Say whether a noise level, or a picture to start from, steers what a decoder draws.
+
+    Args:
+        config: The decoder.
+        what: Which of the two.
+
+    Returns:
+        False also for family "none".
+    """
+    return config.family != "none" and what in _modules(config).takes
 
 
 def decoder_space(config: DecoderConfig, data: ReconstructionDataModule | None = None) -> EmbeddingSpace | None:

@@ -115,6 +115,7 @@ class BatchDrawer:
                 ),
                 found.images[place].numpy(),
                 bool(found.finite[place]),
+                held_back=found.held_back is not None and bool(found.held_back[place]),
             )
             for place, (row, sample) in enumerate(units)
         ]

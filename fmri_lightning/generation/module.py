@@ -27,6 +27,7 @@ from fmri_lightning.generation.decoder import (
     decoder_space,
     has_transformer_blocks,
     load_decoder,
+    takes,
 )
 from fmri_lightning.generation.drawing import BatchDrawer
 from fmri_lightning.generation.fingerprint import claim_folder
@@ -61,7 +62,7 @@ class ReconstructionModule(LightningModule):
         noise_level: Noise told to and added for unCLIP, 0..999: how unreliable the embedding is.
         noise_mode: add (as unCLIP does), or label_only: tell the U-Net the level, leave the embedding as it is.
         n_samples: Pictures per item; of several, images/ holds the one nearest to the predicted embedding.
-        scheduler: dpm++2m, unipc, ddim or euler.
+        scheduler: dpm++2m, unipc, ddim, euler or euler_a.
         guidance_interval: Part of the steps, as fractions, in which guidance acts.
         batch_size: Fixed batch shape; the last batch is padded. Another shape may round a pixel differently.
         memory: default, or low: attention head by head and one picture decoded at a time, slower in less memory.
@@ -185,6 +186,12 @@ class ReconstructionModule(LightningModule):
                 "family nearest_neighbour finds one picture by an embedding; --model.n_samples is 1 and "
                 "--model.condition is not unconditional"
             )
+        if (
+            self._sampling[2] != 0
+            and self.decoder_config.family != "none"
+            and not takes(self.decoder_config, "noise_level")
+        ):
+            raise UsageError(f"family {self.decoder_config.family} knows no noise level; set --model.noise_level 0")
         if self.compiled and not has_transformer_blocks(self.decoder_config):
             raise UsageError("this decoder has no transformer blocks to compile; leave --model.compile out")
 

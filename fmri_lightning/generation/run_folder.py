@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fmri_lightning.generation.module import ReconstructionModule
 
 DIFFUSION = ("unclip", "mini", "none")
+"""Families whose runs are named {encoder}_diffusion, as the first design has it; others by their own name."""
 
 
 def default_folder(module: ReconstructionModule, inputs: Inputs) -> Path:
@@ -139,6 +140,7 @@ def fingerprint_fields(module: ReconstructionModule) -> dict[str, Any]:
         "decoder.model_id": None if files is None else files.model_name(config),
         "decoder.weights": None if files is None else files.weights_fingerprint(config, data),
         "decoder.resolution": config.resolution,
+        **({} if files is None else files.further_fields(config)),
         "guidance_scale": options.guidance_scale,
         "num_inference_steps": options.num_inference_steps,
         "noise_level": options.noise_level,

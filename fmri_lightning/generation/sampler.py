@@ -21,6 +21,7 @@ SCHEDULERS: dict[str, str] = {
     "unipc": "UniPCMultistepScheduler",
     "ddim": "DDIMScheduler",
     "euler": "EulerDiscreteScheduler",
+    "euler_a": "EulerAncestralDiscreteScheduler",
 }
 """Names of ``--model.scheduler`` and the diffusers classes behind them."""
 

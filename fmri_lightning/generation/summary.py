@@ -175,6 +175,7 @@ def _summary(
                 "resolution": module.decoder_config.resolution,
                 "memory": module.memory,
                 "compile": module.compiled,
+                **family_files(module.decoder_config).further_fields(module.decoder_config),
             },
             "precision": str(module.trainer.precision_plugin.precision),
             "inputs": info.hashes,

@@ -40,11 +40,13 @@ class DrawnUnit:
         record: Its line, without hash.
         pixels: uint8 (height, width, 3).
         finite: False where latents or pixels were not.
+        held_back: True where the decoder's safety checker objects.
     """
 
     record: PictureRecord
     pixels: NDArray[np.uint8]
     finite: bool
+    held_back: bool = False
 
 
 class ImageWriter(BasePredictionWriter):
@@ -93,7 +95,7 @@ class ImageWriter(BasePredictionWriter):
 
     def _write(self, unit: DrawnUnit) -> None:
         record = unit.record
-        reason = failure_of(unit.pixels, unit.finite)
+        reason = failure_of(unit.pixels, unit.finite, unit.held_back)
         try:
             if reason:
                 record = dataclasses.replace(record, image="", reason=reason)
@@ -141,18 +143,21 @@ class ImageWriter(BasePredictionWriter):
             print(f"while stopping: {error}", file=sys.stderr)
 
 
-def failure_of(pixels: NDArray[np.uint8], finite: bool) -> str:
+def failure_of(pixels: NDArray[np.uint8], finite: bool, held_back: bool = False) -> str:
     """Say why a picture is no result, or "".
 
     Args:
         pixels: uint8 (height, width, 3).
         finite: Whether latents and pixels were finite.
+        held_back: Whether the decoder's safety checker objects.
 
     Returns:
         The reason, or "".
     """
     if not finite:
         return "latents or pixels are not finite"
+    if held_back:
+        return "held back by the safety checker"
     # Over the picture, colour by colour: one flat colour is as blank as grey.
     std = float(pixels.astype(np.float64).std(axis=(0, 1)).max()) / 255
     return f"blank picture (standard deviation {std:.4f})" if std < BLANK_STD else ""

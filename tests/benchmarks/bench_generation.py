@@ -227,8 +227,8 @@ def our_draw(
     """Wrap the parts as the decoder does; its normaliser stays in float32."""
     from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 
+    from fmri_lightning.generation.families.repository import space_by_name
     from fmri_lightning.generation.families.unclip import UnclipDecoder
-    from fmri_lightning.generation.families.unclip_folder import _space_of
     from fmri_lightning.generation.sampler import SamplingOptions
     from tests.benchmarks.real_unclip import DIM, text_states
 
@@ -243,7 +243,7 @@ def our_draw(
         def encode_prompt(**options: Any) -> tuple[torch.Tensor]:
             return (text_states(1, torch.device("cpu"), torch.float32),)
 
-    decoder = UnclipDecoder(Given, _space_of("vit-h-14", DIM), px)
+    decoder = UnclipDecoder(Given, space_by_name("vit-h-14", DIM), px)
     decoder.to(next(parts["unet"].parameters()).device)
     decoder.prepare(preset, compiled)
 

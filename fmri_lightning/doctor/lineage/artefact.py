@@ -147,13 +147,13 @@ def _out_of_fold(path: Path, parts: list[Path]) -> Artefact:
 
 def _generator(path: Path) -> Artefact:
     from fmri_lightning.generation.decoder import DecoderConfig
-    from fmri_lightning.generation.families.unclip_folder import SPACE_FILE, weights_fingerprint
-    from fmri_lightning.records import EmbeddingSpace
+    from fmri_lightning.generation.families.repository import space_beside
+    from fmri_lightning.generation.families.unclip_folder import weights_fingerprint
 
     digest = weights_fingerprint(DecoderConfig("unclip", str(path.absolute())))
     config: dict[str, Any] = {"pipeline": _plain(path / "model_index.json").get("_class_name")}
-    if (path / SPACE_FILE).is_file():
-        space = EmbeddingSpace.from_json((path / SPACE_FILE).read_text(encoding="utf-8"))
+    space = space_beside(path)
+    if space is not None:
         config |= {"space": space.name, "dim": space.dim}
     unet = _plain(path / "unet" / "config.json") if (path / "unet" / "config.json").is_file() else {}
     config |= {key: unet[key] for key in ("sample_size", "in_channels", "block_out_channels") if key in unet}

@@ -125,18 +125,19 @@ def _decoder(owner: Artefact) -> tuple[str, Artefact | None]:
 
 def _decoder_state(owner: Artefact) -> str:
     """Say whether the decoder of a run lies here with the same weights."""
-    from fmri_lightning.generation.decoder import RETRIEVAL, DecoderConfig
-    from fmri_lightning.generation.families.unclip_folder import local_folder, weights_fingerprint
+    from fmri_lightning.generation.decoder import FAMILIES, RETRIEVAL, DecoderConfig, IPAdapterConfig, family_files
 
     family, model = owner.config.get("decoder.family"), owner.config.get("decoder.model_id")
-    if family not in ("unclip", "mini"):
+    if family not in FAMILIES or family == RETRIEVAL:
         return " (the clip cache's pictures)" if family == RETRIEVAL else ""
-    config = DecoderConfig(family, None if model == "mini" else model)
+    beside = IPAdapterConfig(**owner.config.get("decoder.ip_adapter", {}))
+    config = DecoderConfig(family, None if model == "mini" else model, ip_adapter=beside)
+    files = family_files(config)
     try:
-        folder = local_folder(config)
+        folder = files.local_folder(config)
         if folder is None:
             return " (hub revision)"
-        same = weights_fingerprint(config) == owner.config["decoder.weights"]
+        same = files.weights_fingerprint(config) == owner.config["decoder.weights"]
     except StageError:
         return " not found here"
     return f" {folder}" if same else f" NOT FOUND HERE: {folder} holds other weights"

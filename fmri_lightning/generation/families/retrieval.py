@@ -161,3 +161,8 @@ def weights_fingerprint(config: DecoderConfig, data: ReconstructionDataModule) -
 def has_transformer_blocks(config: DecoderConfig) -> bool:
     """Return False: there is no network."""
     return False
+
+
+def further_fields(config: DecoderConfig) -> dict[str, object]:
+    """List further settings that decide a picture: none."""
+    return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +10,8 @@ from torch import Tensor
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.generation.decoder import DecoderConfig, Steering
 from fmri_lightning.generation.families.latent import LatentDecoder
-from fmri_lightning.generation.families.unclip_folder import declared_space, fetch_folder, local_folder
+from fmri_lightning.generation.families.loading import load_pipeline
+from fmri_lightning.generation.families.unclip_folder import declared_space, repository
 from fmri_lightning.generation.sampler import Conditioning, SamplingOptions, draw_noise, noised_condition
 from fmri_lightning.records import EmbeddingSpace
 
@@ -96,34 +96,10 @@ def load_unclip(config: DecoderConfig, data: object = None) -> UnclipDecoder:
     Raises:
         BadInputError: Not found, not safetensors, or not an unCLIP model.
     """
-    space = declared_space(config)
-    folder = local_folder(config)
-    commit = ""
-    if folder is None:
-        folder = fetch_folder(config)
-        commit = folder.name
-    decoder = UnclipDecoder(_load_pipeline(folder), space, config.resolution)
-    decoder.commit = commit
+    place = repository(config)
+    folder = place.fetch()
+    decoder = UnclipDecoder(
+        load_pipeline("StableUnCLIPImg2ImgPipeline", folder), declared_space(config), config.resolution
+    )
+    decoder.commit = folder.name if place.local() is None else ""
     return decoder
-
-
-def _load_pipeline(folder: Path) -> Any:
-    from diffusers.utils import logging
-    from transformers.utils import logging as transformers_logging
-
-    # Importing the pipeline tells that torchvision is missing, for an image processor that is not used here.
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    from diffusers import StableUnCLIPImg2ImgPipeline
-
-    transformers_logging.set_verbosity(verbosity)
-    logging.disable_progress_bar()
-    dropped = ["image_encoder", "feature_extractor"]
-    dropped += [name for name in ("text_encoder", "tokenizer") if not (folder / name).is_dir()]
-    try:
-        return StableUnCLIPImg2ImgPipeline.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, **dict.fromkeys(dropped)
-        )
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        line = " ".join(str(error).split())[:300]
-        raise BadInputError(f"decoder in {folder} cannot be loaded: {line}; fetch it again") from error
