@@ -12,7 +12,7 @@ from fmri_lightning.generation.families.ip_adapter import IPAdapterDecoder
 from fmri_lightning.generation.families.repository import space_by_name
 from fmri_lightning.generation.sampler import SCHEDULERS, SamplingOptions, make_scheduler
 from fmri_lightning.seeding import torch_generator
-from tests.generation.families.tiny_ip import WEIGHTS, ip_adapter_weights, stock_pipeline, write_base, write_ip_adapter
+from tests.generation.families.tiny_ip import WEIGHTS, config, ip_adapter_weights, stock_pipeline, write_ip_adapter
 from tests.generation.tiny import N_TARGET, TARGET
 
 FAMILIES = ["sd15", "sdxl"]
@@ -21,32 +21,16 @@ STEPS = 3
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """Folder of the diffusion model and of the IP-Adapter, by family."""
-    root = tmp_path_factory.mktemp("ip")
-    return {
-        family: (write_base(family, root / family / "base"), write_ip_adapter(family, root / family / "adapter"))
-        for family in FAMILIES
-    }
-
-
-def config(folders, family, **changes):
-    base, adapter = folders[family]
-    beside = IPAdapterConfig(str(adapter), weight_name=WEIGHTS)
-    return DecoderConfig(**{"family": family, "model_id": str(base), "ip_adapter": beside, **changes})
+def decoders(ip_folders):
+    return {family: load_decoder(config(ip_folders, family)) for family in FAMILIES}
 
 
 @pytest.fixture(scope="module")
-def decoders(folders):
-    return {family: load_decoder(config(folders, family)) for family in FAMILIES}
-
-
-@pytest.fixture(scope="module")
-def stock(folders):
+def stock(ip_folders):
     """The stock pipelines, their IP-Adapter loaded by diffusers' own loader."""
     found = {}
     for family in FAMILIES:
-        pipeline = stock_pipeline(family, folders[family][0])
+        pipeline = stock_pipeline(family, ip_folders[family][0])
         weights = {"image_proj": {}, "ip_adapter": {}}
         for name, tensor in ip_adapter_weights(pipeline.unet).items():
             part, rest = name.split(".", 1)
@@ -135,13 +119,13 @@ def test_unconditional_ignores_the_embedding(decoders, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_prompt_and_scale_are_those_of_the_configuration(folders, stock, family):
-    base = config(folders, family)
-    told = load_decoder(config(folders, family, prompt="a b"))
+def test_prompt_and_scale_are_those_of_the_configuration(ip_folders, stock, family):
+    base = config(ip_folders, family)
+    told = load_decoder(config(ip_folders, family, prompt="a b"))
     expected = stock_singles(stock[family], embeddings(), prompt="a b")
     assert (ours(told, embeddings()) - expected).abs().max() <= 2e-5
     beside = IPAdapterConfig(base.ip_adapter.model_id, weight_name=WEIGHTS, scale=0.0)
-    silent = load_decoder(config(folders, family, ip_adapter=beside))
+    silent = load_decoder(config(ip_folders, family, ip_adapter=beside))
     assert torch.equal(ours(silent, embeddings()), ours(silent, embeddings(seed=1))), "scale 0 leaves the embedding out"
 
 
@@ -155,8 +139,8 @@ def test_a_picture_that_is_not_finite_is_marked_alone(decoders, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_low_memory_preset_keeps_the_ip_adapter(folders, decoders, family):
-    low = load_decoder(config(folders, family))
+def test_the_low_memory_preset_keeps_the_ip_adapter(ip_folders, decoders, family):
+    low = load_decoder(config(ip_folders, family))
     low.prepare("low", compiled=False)
     assert low.vae.use_slicing
     assert (ours(low, embeddings()) - ours(decoders[family], embeddings())).abs().max() <= 2e-5
@@ -169,8 +153,8 @@ def test_an_autoencoder_that_overflows_in_half_precision_stays_in_float32(decode
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_half_precision_of_the_frozen_parts_draws_nearly_the_same(folders, decoders, family):
-    half = load_decoder(config(folders, family))
+def test_half_precision_of_the_frozen_parts_draws_nearly_the_same(ip_folders, decoders, family):
+    half = load_decoder(config(ip_folders, family))
     for part in half.halves():
         part.to(torch.bfloat16)
     difference = (ours(half, embeddings()) - ours(decoders[family], embeddings())).abs()
@@ -178,11 +162,11 @@ def test_half_precision_of_the_frozen_parts_draws_nearly_the_same(folders, decod
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_space_is_that_of_the_file(folders, family, tmp_path):
-    assert decoder_space(config(folders, family)) == TARGET
+def test_the_space_is_that_of_the_file(ip_folders, family, tmp_path):
+    assert decoder_space(config(ip_folders, family)) == TARGET
     other = write_ip_adapter(family, tmp_path, dim=24)
     beside = IPAdapterConfig(str(other), weight_name=WEIGHTS)
-    assert decoder_space(config(folders, family, ip_adapter=beside)).dim == 24
+    assert decoder_space(config(ip_folders, family, ip_adapter=beside)).dim == 24
 
 
 def test_the_shipped_files_read_the_spaces_that_they_were_trained_on():
@@ -204,46 +188,46 @@ class TestRefused:
         with pytest.raises(BadInputError, match=r"takes \(3, 16\)"):
             ours(decoders["sd15"], torch.zeros(3, 8))
 
-    def test_an_adapter_of_the_other_family(self, folders):
-        wrong = IPAdapterConfig(str(folders["sdxl"][1]), weight_name=WEIGHTS)
+    def test_an_adapter_of_the_other_family(self, ip_folders):
+        wrong = IPAdapterConfig(str(ip_folders["sdxl"][1]), weight_name=WEIGHTS)
         with pytest.raises(BadInputError, match="does not fit the U-Net"):
-            load_decoder(config(folders, "sd15", ip_adapter=wrong))
+            load_decoder(config(ip_folders, "sd15", ip_adapter=wrong))
 
-    def test_a_model_of_the_other_family(self, folders):
+    def test_a_model_of_the_other_family(self, ip_folders):
         with pytest.raises(BadInputError, match="expected StableDiffusionPipeline"):
-            decoder_space(config(folders, "sd15", model_id=str(folders["sdxl"][0])))
+            decoder_space(config(ip_folders, "sd15", model_id=str(ip_folders["sdxl"][0])))
 
-    def test_a_variant_that_reads_tokens(self, folders, tmp_path):
+    def test_a_variant_that_reads_tokens(self, ip_folders, tmp_path):
         from safetensors.torch import save_file
 
         save_file({"image_proj.latents": torch.zeros(1, 16, 8)}, tmp_path / "plus.safetensors")
         beside = IPAdapterConfig(str(tmp_path), weight_name="plus.safetensors")
         with pytest.raises(BadInputError, match="reads one projected embedding"):
-            decoder_space(config(folders, "sd15", ip_adapter=beside))
+            decoder_space(config(ip_folders, "sd15", ip_adapter=beside))
 
-    def test_pickled_weights_and_missing_files(self, folders):
-        adapter = str(folders["sd15"][1])
+    def test_pickled_weights_and_missing_files(self, ip_folders):
+        adapter = str(ip_folders["sd15"][1])
         for name, message in (("models/x.bin", "not safetensors"), ("models/x.safetensors", "does not exist")):
             beside = IPAdapterConfig(adapter, weight_name=name)
             with pytest.raises((BadInputError, UsageError), match=message):
-                decoder_space(config(folders, "sd15", ip_adapter=beside))
+                decoder_space(config(ip_folders, "sd15", ip_adapter=beside))
 
-    def test_a_noise_level(self, folders, predict, tmp_path):
+    def test_a_noise_level(self, ip_folders, predict, tmp_path):
         with pytest.raises(UsageError, match="knows no noise level"):
-            predict(tmp_path, decoder=config(folders, "sd15"), noise_level=100)
+            predict(tmp_path, decoder=config(ip_folders, "sd15"), noise_level=100)
 
-    def test_a_safety_checker_of_a_family_without(self, folders):
+    def test_a_safety_checker_of_a_family_without(self, ip_folders):
         with pytest.raises(UsageError, match="only family sd15"):
-            decoder_space(config(folders, "sdxl", safety_checker=True))
+            decoder_space(config(ip_folders, "sdxl", safety_checker=True))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_weights_prompt_and_scale_tell_runs_apart(folders, family, tmp_path):
-    mine = config(folders, family)
+def test_weights_prompt_and_scale_tell_runs_apart(ip_folders, family, tmp_path):
+    mine = config(ip_folders, family)
     before = ip_adapter_folder.weights_fingerprint(mine)
     other = write_ip_adapter(family, tmp_path, dim=24)
-    changed = config(folders, family, ip_adapter=IPAdapterConfig(str(other), weight_name=WEIGHTS))
+    changed = config(ip_folders, family, ip_adapter=IPAdapterConfig(str(other), weight_name=WEIGHTS))
     assert ip_adapter_folder.weights_fingerprint(changed) != before
     fields = ip_adapter_folder.further_fields(mine)
     assert fields["decoder.ip_adapter.scale"] == 1.0
-    assert fields != ip_adapter_folder.further_fields(config(folders, family, prompt="x"))
+    assert fields != ip_adapter_folder.further_fields(config(ip_folders, family, prompt="x"))

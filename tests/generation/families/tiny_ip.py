@@ -147,3 +147,12 @@ def write_ip_adapter(family: str, folder: Path, dim: int = N_TARGET, name: str =
     if dim == N_TARGET:
         (path.parent / "embedding_space.json").write_text(TARGET.to_json())
     return folder
+
+
+def config(ip_folders: dict, family: str, **changes):
+    """Configuration of a tiny decoder."""
+    from fmri_lightning.generation.decoder import DecoderConfig, IPAdapterConfig
+
+    base, adapter = ip_folders[family]
+    beside = IPAdapterConfig(str(adapter), weight_name=WEIGHTS)
+    return DecoderConfig(**{"family": family, "model_id": str(base), "ip_adapter": beside, **changes})
