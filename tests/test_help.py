@@ -32,7 +32,7 @@ DIMENSIONLESS = {
         guidance_interval decay_from condition_dropout""",
     "weights and rates of a loss or optimiser": """lr weight_decay cosine_weight mse_weight contrast_weight temperature
         soft_temperature quadrant_weight kl_weight gradient_weight perceptual_weight alphas ema_decay
-        guidance_scale""",
+        guidance_scale scale""",
     "noise levels of 1000": "max_noise_level",
     "either a word or a count": "cv",
 }

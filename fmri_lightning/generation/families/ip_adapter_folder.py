@@ -103,9 +103,7 @@ def weight_name(config: DecoderConfig) -> str:
     """
     name = config.ip_adapter.weight_name or _FAMILIES[config.family].weight_name
     if not name.endswith(".safetensors"):
-        raise UsageError(
-            f"model.decoder.ip_adapter.weight_name {name} is not safetensors; pickled weights are not read"
-        )
+        raise UsageError(f"model.decoder.ip_adapter.weight_name {name} is not safetensors; pickles are not read")
     return name
 
 
