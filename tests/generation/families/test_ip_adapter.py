@@ -1,5 +1,6 @@
 """Stable Diffusion 1.5 and XL with an IP-Adapter: as the stock pipelines for one picture, and right for many."""
 
+import shutil
 import warnings
 
 import pytest
@@ -231,3 +232,13 @@ def test_weights_prompt_and_scale_tell_runs_apart(ip_folders, family, tmp_path):
     fields = ip_adapter_folder.further_fields(mine)
     assert fields["decoder.ip_adapter.scale"] == 1.0
     assert fields != ip_adapter_folder.further_fields(config(ip_folders, family, prompt="x"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_compiled_blocks_draw_the_same_within_rounding(ip_folders, decoders, family):
+    compiled = load_decoder(config(ip_folders, family))
+    compiled.prepare("default", compiled=True)
+    difference = ours(compiled, embeddings()) - ours(decoders[family], embeddings())
+    assert difference.abs().max() < 1e-4
