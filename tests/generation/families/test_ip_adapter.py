@@ -236,9 +236,8 @@ def test_weights_prompt_and_scale_tell_runs_apart(ip_folders, family, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-@pytest.mark.parametrize("family", FAMILIES)
-def test_compiled_blocks_draw_the_same_within_rounding(ip_folders, decoders, family):
-    compiled = load_decoder(config(ip_folders, family))
+def test_compiled_blocks_draw_the_same_within_rounding(ip_folders, decoders):
+    compiled = load_decoder(config(ip_folders, "sd15"))
     compiled.prepare("default", compiled=True)
-    difference = ours(compiled, embeddings()) - ours(decoders[family], embeddings())
+    difference = ours(compiled, embeddings()) - ours(decoders["sd15"], embeddings())
     assert difference.abs().max() < 1e-4
