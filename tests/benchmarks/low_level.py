@@ -20,7 +20,7 @@ from fmri_lightning.evaluation.tables.comparisons import paired_differences
 from fmri_lightning.evaluation.tables.scored import read_scores
 from fmri_lightning.metrics.bootstrap import bootstrap_interval
 
-METRICS = ("pixcorr", "ssim", "judge2_two_way", "judge5_two_way", "source_centred_cosine")
+METRICS = ("pixcorr", "ssim", "judge2_two_way", "judge5_two_way")
 STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 

@@ -202,7 +202,7 @@ def test_shuffled_latents_come_from_the_embeddings_partner(tmp_path, whole, star
 def test_true_conditions_start_from_the_true_layout(tmp_path, started, low):
     cache = EmbeddingCache.open(low.cache)
     for condition in ("true_target", "true_source"):
-        with pytest.raises(UsageError, match="--data.low_level_cache FILE"):
+        with pytest.raises(UsageError, match=r"--data.low_level_cache FILE"):
             started(tmp_path / "none", condition=condition, encoder_ckpt=None)
         run = started(
             tmp_path, condition=condition, encoder_ckpt=None, data_limit=2, data_low_level_cache=str(low.cache)
