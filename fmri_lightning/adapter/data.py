@@ -92,8 +92,8 @@ class AdapterDataModule(LightningDataModule):
             stage: Any; nothing differs between stages.
 
         Raises:
-            BadInputError: If an input is missing or damaged, a split is empty, a cache lacks pictures or holds latents, or
-                out-of-fold predictions are of other pictures, inputs or another space.
+            BadInputError: If an input is missing or damaged, a split is empty, a cache lacks pictures or holds
+                latents, or out-of-fold predictions are of other pictures, inputs or another space.
         """
         if self._spaces is not None:
             return

@@ -40,8 +40,8 @@ class ReconstructionDataModule(LightningDataModule):
         preproc: Preprocessing of the subject, or the folder of all subjects'.
         clip_cache: True source embeddings (cosines, nearest neighbours, condition true_source); null leaves these out.
         target_cache: True embeddings in the decoder's space (condition true_target); null for none.
-        low_level_cache: True latents of the low-level path's autoencoder (conditions true_target and true_source with
-            --model.low_level); null for none.
+        low_level_cache: True latents of the low-level path's autoencoder (conditions true_target and true_source of a
+            run that has one); null for none.
         subject: Subject, for instance subj01.
         limit: Draw the first N items of the test set only; null draws all.
         nsd_ids: Draw these pictures only; null draws all.

@@ -74,7 +74,7 @@ class ReconstructionModule(LightningModule):
         strength: With low_level, share of the steps that are run from the blurry picture, above 0 to 1: more follows
             the embedding, less keeps the layout.
         low_level_blend: With low_level, share of the blurry picture that is mixed into the final one pixel by pixel,
-            0 to below 1; anything but 0 is said in the summary, because pixel scores are then of the mixture.
+            0 to 1, itself not taken; anything but 0 is said in the summary: pixel scores are then of the mixture.
         n_samples: Pictures per item; of several, images/ holds the one nearest to the predicted embedding.
         scheduler: dpm++2m, unipc, ddim, euler or euler_a.
         guidance_interval: Part of the steps, as fractions, in which guidance acts.
