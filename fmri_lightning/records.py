@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from fmri_lightning.errors import BadInputError
 
+LATENTS = "latents"
+"""``pooling`` of a space whose vectors are the latents of an autoencoder: the layout of a picture, not its meaning."""
+
 PROBE_COSINE = 0.9999
 """Two spaces are one when every probe picture's vectors agree to this cosine; half precision passes."""
 
@@ -26,7 +29,7 @@ class EmbeddingSpace:
         model_id: Hub id or folder of the model that makes the vectors.
         revision: Hub revision, or "" for a folder.
         dim: Length of a vector.
-        pooling: Which output is meant, for instance "projection".
+        pooling: Which output is meant: "projection" of an image encoder, or :data:`LATENTS` of an autoencoder.
         scale: "raw" projections, or vectors of "unit" length.
         median_norm: Median Euclidean norm over the pictures that described the space.
         mean: Mean vector, (dim,), or None when not measured.
@@ -56,6 +59,11 @@ class EmbeddingSpace:
                     raise BadInputError(
                         f"embedding space {self.name!r}: {what} has {len(vector)} values, dim says {self.dim}"
                     )
+
+    @property
+    def holds_latents(self) -> bool:
+        """Whether its vectors are latents of an autoencoder, and not embeddings."""
+        return self.pooling == LATENTS
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types, fit for JSON and for checkpoints read with ``weights_only=True``."""
@@ -105,8 +113,12 @@ def require_same_space(a: EmbeddingSpace, b: EmbeddingSpace, what_a: str, what_b
         what_b: The second part in words.
 
     Raises:
-        BadInputError: If dimension or scale differ, or a probe cosine is below 0.9999.
+        BadInputError: If one holds latents and the other embeddings, dimension or scale differ, or a probe cosine is
+            below 0.9999.
     """
+    for one, other, what in ((a, b, what_a), (b, a, what_b)):
+        if one.holds_latents and not other.holds_latents:
+            require_embeddings(one, what)
     both = f"{what_a} works in {a.name!r} ({a.dim}-D, {a.scale}), {what_b} in {b.name!r} ({b.dim}-D, {b.scale})"
     if a.dim != b.dim or a.scale != b.scale:
         raise BadInputError(f"{both}; use two parts made for one embedding space")
@@ -121,6 +133,40 @@ def require_same_space(a: EmbeddingSpace, b: EmbeddingSpace, what_a: str, what_b
         raise BadInputError(
             f"{both}, but the vectors of the probe pictures differ (cosine {cosine:.4f}); "
             "they come from different models: use two parts made for one embedding space"
+        )
+
+
+def require_embeddings(space: EmbeddingSpace, what: str) -> None:
+    """Refuse latents of an autoencoder where embeddings are meant; their lengths may be equal.
+
+    Args:
+        space: The part's space.
+        what: The part in words.
+
+    Raises:
+        BadInputError: If it holds latents.
+    """
+    if space.holds_latents:
+        raise BadInputError(
+            f"{what} holds latents of the autoencoder {space.name!r}, embeddings are meant here; latents are for "
+            "--model.low_level and --data.low_level_cache"
+        )
+
+
+def require_latents(space: EmbeddingSpace, what: str) -> None:
+    """Refuse embeddings where latents of an autoencoder are meant; their lengths may be equal.
+
+    Args:
+        space: The part's space.
+        what: The part in words.
+
+    Raises:
+        BadInputError: If it holds embeddings.
+    """
+    if not space.holds_latents:
+        raise BadInputError(
+            f"{what} holds embeddings of {space.name!r}, latents of an autoencoder are meant here; make them with "
+            "fmri-lightning clip-cache --space sd-vae and configs/encoder/low_level.yaml"
         )
 
 

@@ -25,6 +25,7 @@ ON_TOP_OF = {
     "logger/panels_generator.yaml": "generator.yaml",
 }
 PREDICT = {"predict.yaml", "predict_seed.yaml"}
+ON_TOP_OF_PREDICT = {"low_level_mini.yaml"}
 
 
 def arguments(name: str, file: Path | None = None) -> list[str]:
@@ -34,7 +35,7 @@ def arguments(name: str, file: Path | None = None) -> list[str]:
         return ["fit", "--config", str(CONFIGS / "adapter.yaml"), "--config", path, "--print_config"]
     if name in PREDICT:
         return ["predict", "--config", path, "--print_config"]
-    if name.startswith("decoder/"):
+    if name.startswith("decoder/") or name in ON_TOP_OF_PREDICT:
         return ["predict", "--config", str(CONFIGS / "predict.yaml"), "--config", path, "--print_config"]
     if name in ON_TOP_OF:
         return ["fit", "--config", str(CONFIGS / ON_TOP_OF[name]), "--config", path, "--print_config"]

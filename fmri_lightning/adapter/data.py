@@ -19,7 +19,7 @@ from fmri_lightning.encoder.data import space_of_training
 from fmri_lightning.encoder.out_of_fold import OutOfFold
 from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.index.table import index_manifest, read_index
-from fmri_lightning.records import EmbeddingSpace, TrialTable
+from fmri_lightning.records import EmbeddingSpace, TrialTable, require_embeddings
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,16 @@ class AdapterDataModule(LightningDataModule):
             stage: Any; nothing differs between stages.
 
         Raises:
-            BadInputError: If an input is missing or damaged, a split is empty, a cache lacks pictures, or
-                out-of-fold predictions are of other pictures, inputs or another space.
+            BadInputError: If an input is missing or damaged, a split is empty, a cache lacks pictures or holds
+                latents, or out-of-fold predictions are of other pictures, inputs or another space.
         """
         if self._spaces is not None:
             return
         index = index_manifest(self.index_root, self.subject)
         table = read_index(self.index_root, self.subject)
         source, target = EmbeddingCache.open(self.clip_cache), EmbeddingCache.open(self.target_cache)
+        for cache in (source, target):
+            require_embeddings(cache.space, f"cache {cache.path}")
         for split in ("train", "val", "test"):
             ids = np.unique(table.nsd_id[table.split == split])
             if len(ids) == 0:

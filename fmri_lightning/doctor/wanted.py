@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 PREDICTS = "fmri_lightning.generation.module.ReconstructionModule"
 CHOOSER = "vit-b-32"
 """Space of ``clip-cache`` by default, whose encoder chooses among samples."""
+AUTOENCODER = "sd-vae"
+"""Space of configs/encoder/low_level.yaml, whose latents the low-level path predicts."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ def of_configs(paths: Sequence[Path]) -> list[Wanted]:
     found = []
     if config.family not in ("none", RETRIEVAL):
         found += [Wanted(f"decoder of {names}", files) for files in family_files(config).hub_files(config)]
+    if settings.get("low_level"):
+        found += _autoencoder(settings["low_level"])
     if (settings.get("n_samples") or 1) > 1:
         found += _chooser(data.get("init_args", {}).get("clip_cache"))
     return found
@@ -117,6 +121,17 @@ def _chooser(clip_cache: str | None) -> Iterable[Wanted]:
         space = read_cache_manifest(Path(clip_cache))[1]
         spec = SPACES.get(space.name) or resolve_space(None, space.model_id, space.revision or None)
     return [] if spec.is_folder else [replace(_of_space(spec), what=f"chooses among samples, {spec.name}")]
+
+
+def _autoencoder(checkpoint: str) -> Iterable[Wanted]:
+    """The autoencoder whose latents an encoder predicts, or the default one before it is fitted."""
+    from fmri_lightning.encoder.load import load_encoder
+
+    spec = SPACES[AUTOENCODER]
+    if Path(checkpoint).is_file():
+        space = load_encoder(checkpoint).space
+        spec = SPACES.get(space.name) or resolve_space(space.model_id)
+    return [] if spec.is_folder else [replace(_of_space(spec), what=f"low-level path, {spec.name}")]
 
 
 def _of_space(spec: SpaceSpec) -> Wanted:

@@ -20,7 +20,7 @@ from fmri_lightning.locks import run_lock
 from fmri_lightning.records import EmbeddingSpace
 
 if TYPE_CHECKING:
-    from fmri_lightning.embeddings.image_encoder import ImageEncoder
+    from fmri_lightning.embeddings.open_encoder import PictureEncoder
     from fmri_lightning.index.stimuli import StimulusSource
 
 
@@ -37,7 +37,7 @@ def clip_cache(
     dry_run: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Encode every stimulus with a CLIP image tower and store the raw projections.
+    """Encode every stimulus with a CLIP image tower, or an autoencoder, and store the raw vectors.
 
     Parts of 4,096 vectors are written as they come; the same command resumes a run that was stopped.
 
@@ -45,8 +45,9 @@ def clip_cache(
         root: Data root with pictures: nsd_stimuli.hdf5, COCO photographs, MindEye2's file, or a folder stimuli; by
             default none, and images is needed.
         images: Folder of pictures, instead of root; by default none.
-        space: Short name: vit-b-32 (by default), vit-l-14, vit-h-14, vit-bigg-14, mini-source, mini-target;
-            or a folder written by save_pretrained.
+        space: Short name: vit-b-32 (by default), vit-l-14, vit-h-14, vit-bigg-14, mini-source, mini-target; of
+            layout instead of meaning: sd-vae, mini-vae; or a folder written by save_pretrained, of a CLIP tower or an
+            AutoencoderKL.
         model_id: Hub id of another CLIP model, instead of space; needs revision; by default space says it.
         revision: Commit of the hub repository; by default the one pinned for space.
         out: Parquet file to write.
@@ -131,10 +132,10 @@ def _open_matching(path: Path, spec: SpaceSpec, config: dict[str, Any]) -> Embed
     return EmbeddingCache.open(path)
 
 
-def _load_encoder(spec: SpaceSpec, kept: list[EmbeddingCache]) -> ImageEncoder:
-    from fmri_lightning.embeddings.image_encoder import ImageEncoder
+def _load_encoder(spec: SpaceSpec, kept: list[EmbeddingCache]) -> PictureEncoder:
+    from fmri_lightning.embeddings.open_encoder import open_encoder
 
-    encoder = ImageEncoder.from_space(spec)
+    encoder = open_encoder(spec)
     # Described on the CPU, before the device may change its roundings.
     weights = encoder.space.weights_hash
     for cache in kept:
@@ -147,7 +148,7 @@ def _load_encoder(spec: SpaceSpec, kept: list[EmbeddingCache]) -> ImageEncoder:
 
 
 def _encode(
-    encoder: ImageEncoder,
+    encoder: PictureEncoder,
     source: StimulusSource,
     ids: NDArray[np.int32],
     batch_size: int,

@@ -54,7 +54,11 @@ class ImageEncoder(nn.Module):
         if isinstance(space, str):
             named = space in SPACES or revision is None
             space = resolve_space(space, revision=revision) if named else resolve_space(None, space, revision)
-        location = space.location() if space.is_folder else _fetched(space)
+        if space.kind == "latents":
+            raise BadInputError(
+                f"space {space.name!r} is one of latents, an image encoder is meant here; name one of embeddings"
+            )
+        location = space.location() if space.is_folder else fetched(space)
         model = _load_tower(location, space)
         dim = int(model.config.projection_dim)
         if space.dim is not None and dim != space.dim:
@@ -96,7 +100,7 @@ class ImageEncoder(nn.Module):
                 dim=self.dim,
                 pooling="projection",
                 scale="raw",
-                probe=_probe_vectors(self),
+                probe=probe_vectors(self),
                 weights_hash=weights_hash(self.model),
             )
         return self._space
@@ -129,15 +133,33 @@ def weights_hash(model: nn.Module) -> str:
     return content_hash(*parts)
 
 
-def _probe_vectors(encoder: ImageEncoder) -> tuple[tuple[float, ...], ...]:
+def probe_vectors(encoder: nn.Module) -> tuple[tuple[float, ...], ...]:
+    """Encode the probe pictures.
+
+    Args:
+        encoder: uint8 (n, height, width, 3) to (n, dim).
+
+    Returns:
+        (8, dim).
+    """
     device = next(encoder.parameters()).device
     with torch.inference_mode():
         vectors = encoder(torch.from_numpy(probe_pictures()).to(device))
     return tuple(tuple(vector) for vector in vectors.cpu().tolist())
 
 
-def _fetched(spec: SpaceSpec) -> str:
-    """Put a hub model's files on this machine, or find them in its cache; from there on it is a folder."""
+def fetched(spec: SpaceSpec) -> str:
+    """Put a hub model's files on this machine, or find them in its cache; from there on it is a folder.
+
+    Args:
+        spec: A space whose weights are on the hub.
+
+    Returns:
+        The folder.
+
+    Raises:
+        BadInputError: They are in neither place; the message holds the command that downloads them.
+    """
     try:
         return str(spec.hub_files().download())
     except (OSError, ValueError) as error:
@@ -177,12 +199,17 @@ def _load_tower(location: str, spec: SpaceSpec) -> Any:
     return model
 
 
+def first_line_of(error: Exception) -> str:
+    """Shorten what a library says to its first line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def _not_loadable(location: str, spec: SpaceSpec, error: Exception) -> BadInputError:
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if spec.is_folder:
-        return BadInputError(f"{location} is not a readable CLIP image encoder in safetensors: {first_line}")
+        return BadInputError(f"{location} is not a readable CLIP image encoder in safetensors: {first_line_of(error)}")
+    what = "image encoder" if spec.kind == "embeddings" else "autoencoder"
     return BadInputError(
-        f"image encoder {spec.model_id} (revision {spec.revision}) is not on this machine and could not be "
+        f"{what} {spec.model_id} (revision {spec.revision}) is not on this machine and could not be "
         f"fetched; on a machine with a network run: {spec.download_command()}"
     )
 

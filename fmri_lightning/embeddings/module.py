@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
 from fmri_lightning.embeddings.cache import write_cache
-from fmri_lightning.embeddings.image_encoder import ImageEncoder
+from fmri_lightning.embeddings.open_encoder import PictureEncoder
 from fmri_lightning.errors import InterruptedRunError
 from fmri_lightning.manifest import content_hash
 from fmri_lightning.progress import LINE_EVERY_S, progress_line
@@ -30,11 +30,11 @@ class EmbeddingModule(LightningModule):
     """Encodes pictures in batches of one fixed shape.
 
     Args:
-        encoder: The image encoder.
+        encoder: The image encoder or autoencoder.
         batch_size: Every batch is padded to it: equal shapes give equal bytes, whatever the grouping.
     """
 
-    def __init__(self, encoder: ImageEncoder, batch_size: int) -> None:
+    def __init__(self, encoder: PictureEncoder, batch_size: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.batch_size = batch_size
@@ -121,7 +121,7 @@ class PartWriter(BasePredictionWriter):
         ids, vectors = np.concatenate(self._ids), np.concatenate(self._vectors)
         self._ids, self._vectors = [], []
         encoder = pl_module.encoder
-        assert isinstance(encoder, ImageEncoder)
+        assert isinstance(encoder, PictureEncoder)
         name = f"part_{ids.min():06d}_{content_hash(np.sort(ids))[:12]}.parquet"
         write_cache(self.folder / name, ids, vectors, encoder.space, self.config)
 

@@ -7,28 +7,36 @@ holds the same vectors.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from fmri_lightning.embeddings.hub_files import HubFiles
 from fmri_lightning.errors import BadInputError, UsageError
+from fmri_lightning.manifest import read_json
+
+SpaceKind = Literal["embeddings", "latents"]
+"""What a model gives of a picture: an embedding, which says what is seen, or latents, which say where."""
 
 # Not *.safetensors: repositories carry the same weights for other libraries too.
 _TOWER_FILES = ("config.json", "preprocessor_config.json", "model.safetensors", "model.safetensors.index.json",
                 "model-*-of-*.safetensors")  # fmt: skip
+_AUTOENCODER_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+AUTOENCODER_CLASS = "AutoencoderKL"
 
 
 @dataclass(frozen=True)
 class SpaceSpec:
-    """Where the image encoder of one embedding space comes from.
+    """Where the image encoder, or the autoencoder, of one embedding space comes from.
 
     Attributes:
         name: short name, as given to ``--space``.
         model_id: hub repository, or a folder written by ``save_pretrained``.
         revision: 40-hex commit of the hub repository; None for folders.
-        dim: width of the projected image embedding; None where only the model can tell.
+        dim: width of the projected image embedding, or number of latents; None where only the model can tell.
         preprocessing: in words, what is done to a picture before the model sees it.
         packaged: True when ``model_id`` is a folder that ships with this package.
+        kind: "embeddings" of a CLIP image tower, or "latents" of an autoencoder.
     """
 
     name: str
@@ -37,6 +45,7 @@ class SpaceSpec:
     dim: int | None
     preprocessing: str
     packaged: bool = False
+    kind: SpaceKind = "embeddings"
 
     @property
     def is_folder(self) -> bool:
@@ -57,6 +66,8 @@ class SpaceSpec:
 
     def hub_files(self) -> HubFiles:
         """What the loader reads of the hub repository."""
+        if self.kind == "latents":
+            return HubFiles(self.model_id, self.revision, _AUTOENCODER_FILES, needed=_AUTOENCODER_FILES)
         return HubFiles(self.model_id, self.revision, _TOWER_FILES, needed=("config.json", "model*.safetensors"))
 
     def download_command(self) -> str:
@@ -66,6 +77,11 @@ class SpaceSpec:
 
 _CLIP = "shortest side bicubic (antialias) to 224 px, centre crop, CLIP mean and std"
 _MINI = "shortest side bicubic (antialias) to 64 px, centre crop, CLIP mean and std"
+
+
+def _latents_of(side_px: int) -> str:
+    return f"shortest side bicubic (antialias) to {side_px} px, centre crop, -1..1"
+
 
 # vit-b-32: the main branch holds pytorch_model.bin only; this commit is the hub's own conversion
 # to safetensors, which is the one format loaded here.
@@ -102,6 +118,23 @@ SPACES: dict[str, SpaceSpec] = {
         ),
         SpaceSpec("mini-source", "checkpoints/mini/source_encoder", None, 512, _MINI, packaged=True),
         SpaceSpec("mini-target", "checkpoints/mini/target_encoder", None, 1024, _MINI, packaged=True),
+        SpaceSpec(
+            "sd-vae",
+            "stabilityai/sd-vae-ft-mse",
+            "31f26fdeee1355a5c34592e401dd41e45d25a493",
+            4096,
+            _latents_of(256),
+            kind="latents",
+        ),
+        SpaceSpec(
+            "mini-vae",
+            "checkpoints/mini/generator/vae",
+            None,
+            1024,
+            _latents_of(64),
+            packaged=True,
+            kind="latents",
+        ),
     )
 }
 
@@ -110,8 +143,8 @@ def resolve_space(space: str | None = None, model_id: str | None = None, revisio
     """Turn what the user typed into one model.
 
     Args:
-        space: short name from ``SPACES``, or a folder with ``config.json``.
-        model_id: hub id or folder of a model that has no short name.
+        space: short name from ``SPACES``, or a folder with ``config.json``: of an image tower, or of an AutoencoderKL.
+        model_id: hub id or folder of a CLIP model that has no short name.
         revision: commit of the hub repository; overrides the pinned one.
 
     Raises:
@@ -128,11 +161,15 @@ def resolve_space(space: str | None = None, model_id: str | None = None, revisio
         spec = SPACES[space]
         if revision is None or spec.packaged:
             return spec
-        return SpaceSpec(spec.name, spec.model_id, revision, spec.dim, spec.preprocessing)
+        return replace(spec, revision=revision)
     given = space if space is not None else str(model_id)
     if Path(given).is_dir():
         if not (Path(given) / "config.json").is_file():
             raise BadInputError(f"{given} has no config.json: give a folder written by save_pretrained")
+        config = read_json(Path(given) / "config.json")
+        if isinstance(config, dict) and config.get("_class_name") == AUTOENCODER_CLASS:
+            steps = _latents_of(int(config.get("sample_size", 32)))
+            return SpaceSpec(Path(given).name, given, None, None, steps, kind="latents")
         return SpaceSpec(Path(given).name, given, None, None, "as its preprocessor_config.json")
     if space is not None:
         close = difflib.get_close_matches(space, SPACES, n=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,9 @@ from fmri_lightning.encoder.out_of_fold import write_out_of_fold
 from fmri_lightning.encoder.ridge import fit_ridge
 from fmri_lightning.encoder.ridge_search import Scoring
 from fmri_lightning.errors import UsageError
+
+NAMES = re.compile(r"[a-z][a-z0-9_]*")
+"""What a checkpoint's folder may be called."""
 
 
 class EncoderModule(EmbeddingModule):
@@ -108,6 +112,7 @@ class RidgeModule(EncoderModule):
             of pictures; both exact, from one decomposition.
         scoring: "mse", pooled over dimensions; "r2", every dimension weighs the same; "cosine", centred.
         root: Folder of all checkpoints.
+        name: Names checkpoint and runs: {root}/{name}/{subject}/{name}.ckpt; configs/encoder/low_level.yaml sets it.
     """
 
     name = "ridge"
@@ -119,9 +124,13 @@ class RidgeModule(EncoderModule):
         cv: Literal["stimulus"] | int = "stimulus",
         scoring: Scoring = "mse",
         root: str = "checkpoints",
+        name: str = "ridge",
     ) -> None:
         super().__init__(root)
+        if NAMES.fullmatch(name) is None:
+            raise UsageError(f"name is made of a-z, 0-9 and _; got {name!r}")
         self.save_hyperparameters()
+        self.name = name
         self.automatic_optimization = False
         self.alphas, self.alpha_per_target, self.cv, self.scoring = alphas, alpha_per_target, cv, scoring
         # Nothing is trained, and DistributedDataParallel refuses a module without a parameter to train.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from fmri_lightning.encoder.batches import epoch_seed
 from fmri_lightning.encoder.load import load_encoder
-from fmri_lightning.encoder.module import EncoderModule
+from fmri_lightning.encoder.module import NAMES, EncoderModule
 from fmri_lightning.encoder.network import LinearMap, NetworkMap
 from fmri_lightning.encoder.objective import Contrast, Objective
 from fmri_lightning.encoder.ranks import Share, share_rows
@@ -80,7 +79,7 @@ class MLPModule(EncoderModule):
         root: str = "checkpoints",
     ) -> None:
         super().__init__(root)
-        if re.fullmatch(r"[a-z][a-z0-9_]*", name) is None or name == "ridge":
+        if NAMES.fullmatch(name) is None or name == "ridge":
             raise UsageError(f"name is made of a-z, 0-9 and _, and is not ridge; got {name!r}")
         if initial is not None and not linear_path:
             raise UsageError("initial starts the linear path: set linear_path: true with it")

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from fmri_lightning.errors import ResourceError
-from fmri_lightning.generation.decoder import RETRIEVAL, Decoder, DecoderConfig, family_files
+from fmri_lightning.generation.decoder import RETRIEVAL, Decoder, DecoderConfig, Steering, family_files
 from fmri_lightning.generation.sampler import SamplingOptions
 
 if TYPE_CHECKING:
@@ -41,13 +42,14 @@ class Rate:
     device: str
 
 
-def measure_rate(decoder: Decoder, options: SamplingOptions, shape: int) -> Rate:
+def measure_rate(decoder: Decoder, options: SamplingOptions, shape: int, start: Tensor | None = None) -> Rate:
     """Time a first batch: one step to warm up, then one and three steps, and the rest by their difference.
 
     Args:
         decoder: Decoder on its device, in its precision.
         options: Options of the run.
         shape: Batch shape.
+        start: uint8 (1, height, width, 3), of the size of the pictures that the run starts from; None for noise.
 
     Returns:
         The rate. Steps outside the guidance interval count half.
@@ -57,7 +59,7 @@ def measure_rate(decoder: Decoder, options: SamplingOptions, shape: int) -> Rate
     """
     while True:
         try:
-            return _measure(decoder, options, shape)
+            return _measure(decoder, options, shape, start)
         except torch.cuda.OutOfMemoryError as error:
             if shape == 1:
                 raise ResourceError(OUT_OF_MEMORY) from error
@@ -65,25 +67,27 @@ def measure_rate(decoder: Decoder, options: SamplingOptions, shape: int) -> Rate
             torch.cuda.empty_cache()
 
 
-def _measure(decoder: Decoder, options: SamplingOptions, shape: int) -> Rate:
+def _measure(decoder: Decoder, options: SamplingOptions, shape: int, start: Tensor | None) -> Rate:
     parts = decoder.halves()
     device = next(parts[0].parameters()).device if parts else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     # Each step guided as the run's are: else the doubled batch of guidance would be missed.
-    always = replace(options, guidance_interval=(0.0, 1.0))
+    # And each step run: from a start picture the first ones would not be.
+    always = replace(options, guidance_interval=(0.0, 1.0), strength=1.0)
+    steering = Steering(start=None if start is None else start.expand(shape, -1, -1, -1))
     embeddings = torch.zeros(shape, decoder.space.dim)
 
     def seconds(steps: int) -> float:
         begin_s = time.perf_counter()
-        decoder.draw(embeddings, list(range(shape)), replace(always, num_inference_steps=steps))
+        decoder.draw(embeddings, list(range(shape)), replace(always, num_inference_steps=steps), steering=steering)
         return time.perf_counter() - begin_s
 
     seconds(1)
     one_s, more_s = seconds(1), seconds(MEASURED_STEPS)
     step_s = max(more_s - one_s, 0.0) / (MEASURED_STEPS - 1)
     evaluations = replace(always, num_inference_steps=1).evaluations()
-    batch_s = max(one_s - step_s, 0.0) + step_s * options.evaluations() / evaluations
+    batch_s = max(one_s - step_s, 0.0) + step_s * options.evaluations(start is not None) / evaluations
     return Rate(shape, batch_s, _peak_bytes(device), _words(device))
 
 
@@ -114,11 +118,11 @@ def bill(module: ReconstructionModule, n_left: int, n_done: int) -> str:
         return f"{module.run_folder}\ndry run: predictions.parquet only, no pictures"
     if config.family == RETRIEVAL:
         return f"{module.run_folder}\ndry run: {n_left} pictures to look up ({n_done} done)"
-    world = module.trainer.world_size
+    world, evaluations = module.trainer.world_size, options.evaluations(module.low_level_ckpt is not None)
     return (
         f"{module.run_folder}\n"
-        f"dry run: {n_left} pictures to draw ({n_done} done), {options.evaluations()} U-Net evaluations each, "
-        f"{n_left * options.evaluations()} in all, in batches of {module.batch_size} on {world} "
+        f"dry run: {n_left} pictures to draw ({n_done} done), {evaluations} U-Net evaluations each, "
+        f"{n_left * evaluations} in all, in batches of {module.batch_size} on {world} "
         f"device{'' if world == 1 else 's'}; weights of {family_files(config).model_name(config)}: {_stored(config)}"
     )
 

@@ -40,6 +40,8 @@ class ReconstructionDataModule(LightningDataModule):
         preproc: Preprocessing of the subject, or the folder of all subjects'.
         clip_cache: True source embeddings (cosines, nearest neighbours, condition true_source); null leaves these out.
         target_cache: True embeddings in the decoder's space (condition true_target); null for none.
+        low_level_cache: True latents of the low-level path's autoencoder (conditions true_target and true_source of a
+            run that has one); null for none.
         subject: Subject, for instance subj01.
         limit: Draw the first N items of the test set only; null draws all.
         nsd_ids: Draw these pictures only; null draws all.
@@ -60,6 +62,7 @@ class ReconstructionDataModule(LightningDataModule):
         preproc: str = "outputs/preproc",
         clip_cache: str | None = "outputs/clip_cache/clip.parquet",
         target_cache: str | None = None,
+        low_level_cache: str | None = None,
         subject: str = "subj01",
         limit: int | None = None,
         nsd_ids: list[int] | None = None,
@@ -78,6 +81,7 @@ class ReconstructionDataModule(LightningDataModule):
         self.preproc = _of_subject(preproc, subject)
         self.clip_cache = clip_cache
         self.target_cache = target_cache
+        self.low_level_cache = low_level_cache
         self.subject = subject
         self.limit = limit
         self.nsd_ids = nsd_ids

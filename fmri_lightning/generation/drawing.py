@@ -11,12 +11,13 @@ import torch
 
 from fmri_lightning.errors import ResourceError
 from fmri_lightning.generation.bill import OUT_OF_MEMORY
-from fmri_lightning.generation.decoder import Drawn
+from fmri_lightning.generation.decoder import ALONE, Drawn, Steering
+from fmri_lightning.generation.low_level import Layouts
 from fmri_lightning.generation.predictions import Predictions
-from fmri_lightning.generation.run_folder import picture_path
+from fmri_lightning.generation.run_folder import layout_path, picture_path
 from fmri_lightning.generation.sampler import SamplingOptions
 from fmri_lightning.generation.shards import PictureRecord
-from fmri_lightning.generation.writer import DrawnUnit
+from fmri_lightning.generation.writer import BlurryPicture, DrawnUnit, failure_of
 from fmri_lightning.seeding import sample_seed
 
 Unit = tuple[int, int]
@@ -36,6 +37,7 @@ class BatchDrawer:
         n_samples: Pictures per item.
         shape: Batch shape; every batch is padded to it.
         unconditional: Draw from the zero vector.
+        layouts: Decodes the table's latents to the pictures that are started from; None starts from noise.
 
     Attributes:
         shape: The batch shape at present.
@@ -50,9 +52,11 @@ class BatchDrawer:
         n_samples: int,
         shape: int,
         unconditional: bool,
+        layouts: Layouts | None = None,
     ) -> None:
         self._decoder, self._table, self._options = decoder, predictions, options
         self._run_seed, self._n_samples, self._unconditional = run_seed, n_samples, unconditional
+        self._layouts = layouts
         self.shape = shape
 
     def draw(self, units: list[Unit]) -> list[DrawnUnit]:
@@ -98,10 +102,17 @@ class BatchDrawer:
         embeddings = torch.from_numpy(table.target[[row for row, _ in units]])
         # The last unit is repeated up to the fixed shape: kernels round by shape, never by content.
         missing = self.shape - len(units)
-        padded = torch.cat([embeddings, embeddings[-1:].expand(missing, -1)])
+        blurry = self._blurry(units)
+        steering = ALONE if blurry is None else Steering(start=_padded(blurry, missing))
         found: Drawn = self._decoder.draw(
-            padded, seeds + seeds[-1:] * missing, self._options, unconditional=self._unconditional
+            _padded(embeddings, missing),
+            seeds + seeds[-1:] * missing,
+            self._options,
+            unconditional=self._unconditional,
+            steering=steering,
         )
+        images = found.images[: len(units)]
+        mixed = images if self._layouts is None or blurry is None else self._layouts.blended(images, blurry)
         return [
             DrawnUnit(
                 PictureRecord(
@@ -113,12 +124,29 @@ class BatchDrawer:
                     sha256="",
                     batch_shape=self.shape,
                 ),
-                found.images[place].numpy(),
+                # What a generator failed to draw must not pass for a picture because something was mixed into it.
+                (images if failure_of(images[place].numpy(), True) else mixed)[place].numpy(),
                 bool(found.finite[place]),
                 held_back=found.held_back is not None and bool(found.held_back[place]),
+                # All samples of an item start from one picture.
+                start=None
+                if blurry is None or sample
+                else BlurryPicture(layout_path(table, row), blurry[place].numpy()),
             )
             for place, (row, sample) in enumerate(units)
         ]
+
+    def _blurry(self, units: list[Unit]) -> torch.Tensor | None:
+        """Decode the layouts of a batch, uint8 (n, side, side, 3) on the CPU."""
+        if self._layouts is None:
+            return None
+        assert self._table.low_level is not None
+        return self._layouts.pictures(self._table.low_level[[row for row, _ in units]])
+
+
+def _padded(rows: torch.Tensor, missing: int) -> torch.Tensor:
+    """Repeat the last row of (n, ...) ``missing`` times."""
+    return torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])])
 
 
 @contextlib.contextmanager

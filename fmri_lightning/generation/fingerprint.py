@@ -11,7 +11,7 @@ from fmri_lightning.manifest import Manifest, content_hash, read_manifest, write
 
 KIND = "reconstructions"
 # Bits of a picture do not depend on these: more items, other devices and other shares continue a run.
-NAMES_OF_PAYLOAD = ("predictions.parquet", "images", "samples", "decode_summary.json")
+NAMES_OF_PAYLOAD = ("predictions.parquet", "images", "samples", "low_level", "decode_summary.json")
 
 
 def claim_folder(folder: Path, settings: dict[str, Any], hashes: dict[str, str]) -> None:

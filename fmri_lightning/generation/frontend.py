@@ -17,6 +17,7 @@ from fmri_lightning.betas.rows import average_repeats
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.generation.controls import Condition, shuffled_partners
 from fmri_lightning.generation.inputs import Inputs
+from fmri_lightning.generation.low_level import LowLevel, latents_of_items
 from fmri_lightning.generation.nearest import first_by_hash, nearest, training_ids
 from fmri_lightning.generation.plan import TrialMode
 from fmri_lightning.generation.predictions import Predictions
@@ -44,7 +45,12 @@ class FrontEnd:
 
 
 def run_front_end(
-    inputs: Inputs, condition: Condition, trial_mode: TrialMode, gallery_limit: int | None, seed: int
+    inputs: Inputs,
+    condition: Condition,
+    trial_mode: TrialMode,
+    gallery_limit: int | None,
+    seed: int,
+    low_level: LowLevel | None = None,
 ) -> FrontEnd:
     """Compute the embeddings of a run.
 
@@ -54,6 +60,7 @@ def run_front_end(
         trial_mode: How repeats are combined.
         gallery_limit: Training stimuli of the nearest-neighbour gallery; None takes all.
         seed: Seed of the run; decides the derangement of condition shuffled.
+        low_level: Where the layout comes from; None where embeddings steer alone.
 
     Returns:
         Predictions and baselines.
@@ -75,6 +82,7 @@ def run_front_end(
         if len(train):
             mean = cache.rows(train).mean(axis=0, dtype=np.float64)
             baseline = float(mean_vector_cosine(mean, truth[chosen]).mean())
+    latents = _latents(inputs, condition, trial_mode, seed, low_level)
     predictions = Predictions(
         nsd_id=items.nsd_id[chosen],
         trial_id=items.trial_id[chosen],
@@ -85,8 +93,24 @@ def run_front_end(
         nn_nsd_id=nn_ids[chosen],
         nn_cosine=nn_cosine[chosen],
         drawn_from_nsd_id=drawn_from[chosen],
+        low_level=None if latents is None else latents[chosen],
     )
     return FrontEnd(predictions, baseline, len(gallery))
+
+
+def _latents(
+    inputs: Inputs, condition: Condition, trial_mode: TrialMode, seed: int, low_level: LowLevel | None
+) -> Vectors | None:
+    """Latents of the full test set, by the same use of repeats and the same partners as the embeddings."""
+    if low_level is None:
+        return None
+
+    def predict(encoder: torch.nn.Module) -> Vectors:
+        return _encode(inputs, encoder, trial_mode)
+
+    latents = latents_of_items(low_level, inputs.items, condition, seed, predict)
+    _require_finite(latents, inputs)
+    return latents
 
 
 def _conditioned(
@@ -126,7 +150,7 @@ def _predicted(inputs: Inputs, trial_mode: TrialMode) -> tuple[Vectors | None, V
             return None, vectors
         source = vectors
     else:
-        source = _encode(inputs, trial_mode)
+        source = _encode(inputs, inputs.encoder, trial_mode)
     _require_finite(source, inputs)
     target = _adapted(inputs, source)
     if inputs.calibration is not None:
@@ -144,11 +168,11 @@ def _require_finite(source: Vectors, inputs: Inputs) -> None:
         )
 
 
-def _encode(inputs: Inputs, trial_mode: TrialMode) -> Vectors:
+def _encode(inputs: Inputs, encoder: torch.nn.Module, trial_mode: TrialMode) -> Vectors:
     betas, groups = inputs.store.betas, inputs.items.rows
 
     def features_to_embeddings(rows_of_betas: Vectors) -> Vectors:
-        return padded_forward(inputs.encoder, padded_forward(inputs.preprocess, rows_of_betas))
+        return padded_forward(encoder, padded_forward(inputs.preprocess, rows_of_betas))
 
     rows = np.concatenate(groups)
     if trial_mode == "average_outputs":

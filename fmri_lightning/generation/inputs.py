@@ -16,7 +16,7 @@ from fmri_lightning.generation.controls import NEEDS_BRAIN, Condition
 from fmri_lightning.generation.data import ReconstructionDataModule
 from fmri_lightning.generation.plan import Items
 from fmri_lightning.manifest import Manifest, read_manifest, require_input
-from fmri_lightning.records import EmbeddingSpace, TrialTable, require_same_space
+from fmri_lightning.records import EmbeddingSpace, TrialTable, require_embeddings, require_same_space
 
 UNIT_TOLERANCE = 1e-3
 """How far from 1 the length of a normalised vector may be after it was stored in half precision."""
@@ -93,6 +93,7 @@ def open_inputs(
         path = getattr(data, name)
         if path is not None:
             cache = EmbeddingCache.open(path)
+            require_embeddings(cache.space, f"{name} {path}")
             setattr(inputs, name, cache)
             inputs.hashes[name] = cache.content_hash
     if adapter_ckpt is not None:
@@ -135,6 +136,7 @@ def _open_brain(inputs: Inputs, data: ReconstructionDataModule, encoder_ckpt: st
     require_input(preproc, "betas", store.manifest.content_hash, betas_again)
     require_input(preproc, "split", str(data.index_manifest.config.get("split_hash")), betas_again)
     encoder = load_encoder(encoder_ckpt)
+    require_embeddings(encoder.space, f"encoder {encoder_ckpt}")
     if encoder.subject != data.subject:
         raise BadInputError(f"encoder {encoder_ckpt} is of {encoder.subject}, --data.subject is {data.subject}")
     made_from = Manifest("encoder", encoder.content_hash, inputs=dict(encoder.inputs))
@@ -172,6 +174,7 @@ def _take_given(inputs: Inputs, data: ReconstructionDataModule, decoder_space: E
     assert given is not None
     if data.trial_mode != "average":
         raise UsageError("--data.embeddings holds one vector a picture; it goes with --data.trial_mode average")
+    require_embeddings(given.space, f"embeddings {data.embeddings}")
     _require_declared_scale(given, f"embeddings {data.embeddings}")
     inputs.given = given
     inputs.hashes["embeddings"] = given.content_hash

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 
 from fmri_lightning import errors
+from fmri_lightning.embeddings.latent_encoder import LatentEncoder
 from fmri_lightning.errors import UsageError
 from fmri_lightning.generation.bill import bill, can_be_timed, measure_rate, priced
 from fmri_lightning.generation.choose import load_chooser
@@ -34,9 +35,16 @@ from fmri_lightning.generation.fingerprint import claim_folder
 from fmri_lightning.generation.frontend import run_front_end
 from fmri_lightning.generation.inputs import Inputs, open_inputs
 from fmri_lightning.generation.interruption import Interruption
+from fmri_lightning.generation.low_level import Layouts, LowLevel, blank_start, check_low_level, open_low_level
 from fmri_lightning.generation.plan import TrialMode
 from fmri_lightning.generation.predictions import FILE_NAME, Predictions, read_predictions, write_predictions
-from fmri_lightning.generation.run_folder import clear_leftovers, default_folder, fingerprint_fields, hold_folder
+from fmri_lightning.generation.run_folder import (
+    clear_leftovers,
+    default_folder,
+    fingerprint_fields,
+    hold_folder,
+    units_with_layout,
+)
 from fmri_lightning.generation.sampler import NoiseMode, SamplingOptions
 from fmri_lightning.generation.shards import finished_units
 from fmri_lightning.generation.summary import RunInfo, finish_run
@@ -61,6 +69,12 @@ class ReconstructionModule(LightningModule):
         num_inference_steps: Denoising steps.
         noise_level: Noise told to and added for unCLIP, 0..999: how unreliable the embedding is.
         noise_mode: add (as unCLIP does), or label_only: tell the U-Net the level, leave the embedding as it is.
+        low_level: Checkpoint of an encoder that predicts latents of an autoencoder (configs/encoder/low_level.yaml),
+            whose blurry picture the decoder starts from; null starts from noise.
+        strength: With low_level, share of the steps that are run from the blurry picture, above 0 to 1: more follows
+            the embedding, less keeps the layout.
+        low_level_blend: With low_level, share of the blurry picture that is mixed into the final one pixel by pixel,
+            0 to 1, itself not taken; anything but 0 is said in the summary: pixel scores are then of the mixture.
         n_samples: Pictures per item; of several, images/ holds the one nearest to the predicted embedding.
         scheduler: dpm++2m, unipc, ddim, euler or euler_a.
         guidance_interval: Part of the steps, as fractions, in which guidance acts.
@@ -86,6 +100,9 @@ class ReconstructionModule(LightningModule):
         num_inference_steps: int = 25,
         noise_level: int = 0,
         noise_mode: NoiseMode = "add",
+        low_level: str | None = None,
+        strength: float = 0.75,
+        low_level_blend: float = 0.0,
         n_samples: int = 1,
         scheduler: str = "dpm++2m",
         guidance_interval: tuple[float, float] = (0.0, 1.0),
@@ -101,8 +118,11 @@ class ReconstructionModule(LightningModule):
         self.encoder_ckpt, self.adapter_ckpt, self.calibration = encoder_ckpt, adapter_ckpt, calibration
         self.decoder_config = decoder
         self.condition: Condition = condition
-        self._sampling = (guidance_scale, num_inference_steps, noise_level, scheduler, guidance_interval, noise_mode)
+        self._sampling = (
+            guidance_scale, num_inference_steps, noise_level, scheduler, guidance_interval, noise_mode, strength,
+        )  # fmt: skip
         self.options: SamplingOptions
+        self.low_level_ckpt, self.low_level_blend = low_level, low_level_blend
         self.n_samples = n_samples
         self.batch_size = batch_size
         self.memory: MemoryPreset = memory
@@ -112,6 +132,8 @@ class ReconstructionModule(LightningModule):
         self.run_seed = int(os.environ.get("PL_GLOBAL_SEED", DEFAULT_SEED)) if seed is None else seed
         self.dry_run = dry_run
         self.decoder: Any = None
+        self.autoencoder: Any = None
+        self._low_level: LowLevel | None = None
         self.run_folder = Path()
         self.predictions: Predictions
         self.trial_mode: TrialMode = "average"
@@ -161,6 +183,7 @@ class ReconstructionModule(LightningModule):
         self._check_family()
         # Not in the constructor, whose errors would reach the user in jsonargparse's words.
         self.options = SamplingOptions(*self._sampling)
+        check_low_level(self.low_level_ckpt, self.low_level_blend, self.options, self.decoder_config)
         data = self.datamodule
         # An empty loader is the normal end of a run that is complete already.
         warnings.filterwarnings("ignore", message="Total length of `DataLoader`")
@@ -169,6 +192,8 @@ class ReconstructionModule(LightningModule):
         self._held.callback(torch.set_num_threads, threads)
         space = decoder_space(self.decoder_config, data)
         inputs = open_inputs(data, self.encoder_ckpt, self.adapter_ckpt, self.calibration, self.condition, space)
+        if self.low_level_ckpt is not None:
+            self._low_level = open_low_level(inputs, data, self.low_level_ckpt, self.condition)
         self.trial_mode = data.trial_mode
         self.run_folder = default_folder(self, inputs)
         units = data.units(self.n_samples)
@@ -198,15 +223,20 @@ class ReconstructionModule(LightningModule):
     def _begin(self, inputs: Inputs, keys: set[tuple[int, int]]) -> set[tuple[int, int]]:
         """Claim the folder, find what is drawn already, and predict; a dry run only looks."""
         if self.dry_run:
-            return set(finished_units(self.run_folder, keys))
+            return self._finished(keys)
         shard = self.datamodule.shard
         hold_folder(self.run_folder, shard, self._held)
         claim_folder(self.run_folder, fingerprint_fields(self), inputs.hashes)
         if shard == (1, 1):
             clear_leftovers(self.run_folder)
-        done = set(finished_units(self.run_folder, keys))
+        done = self._finished(keys)
         self._run_front_end(inputs, resumed=bool(done))
         return done
+
+    def _finished(self, keys: set[tuple[int, int]]) -> set[tuple[int, int]]:
+        """List what is drawn already, with all that belongs to it."""
+        done = set(finished_units(self.run_folder, keys))
+        return done if self._low_level is None else units_with_layout(self.run_folder, done, self.datamodule.items)
 
     def _in_first_rank(self, work: Callable[[], set[tuple[int, int]]]) -> set[tuple[int, int]]:
         """Let the first rank alone read and write the folder; what it found, or what stopped it, holds for all."""
@@ -239,16 +269,20 @@ class ReconstructionModule(LightningModule):
 
     def _run_front_end(self, inputs: Inputs, resumed: bool) -> None:
         data = self.datamodule
-        found = run_front_end(inputs, self.condition, data.trial_mode, data.gallery_limit, self.run_seed)
+        found = run_front_end(
+            inputs, self.condition, data.trial_mode, data.gallery_limit, self.run_seed, self._low_level
+        )
         if self.n_samples > 1 and self.decoder_config.family != "none":
             load_chooser(data, found.predictions.source)  # better known now than after the last picture
-        self._info = RunInfo.begin(self, inputs, found, resumed)
+        self._info = RunInfo.begin(self, inputs, found, resumed, self._low_level)
         write_predictions(self.run_folder / FILE_NAME, found.predictions, self._info.about_predictions())
 
     def configure_model(self) -> None:
         """Load the decoder as a submodule, where there is something to draw."""
         if self.decoder is None and len(self.datamodule.remaining):
             self.decoder = load_decoder(self.decoder_config, self.datamodule)
+            if self._low_level is not None:
+                self.autoencoder = LatentEncoder.of(self._low_level.encoder.space)
 
     def frozen_half_modules(self) -> list[torch.nn.Module]:
         """Parts that half precision may cast; see :class:`~fmri_lightning.precision.FrozenHalfPrecision`."""
@@ -270,6 +304,7 @@ class ReconstructionModule(LightningModule):
             self.n_samples,
             self.batch_size,
             unconditional=self.condition == "unconditional",
+            layouts=None if self.autoencoder is None else Layouts(self.autoencoder, self.low_level_blend),
         )
 
     def predict_step(self, batch: Any, batch_idx: int) -> list[DrawnUnit]:
@@ -283,7 +318,7 @@ class ReconstructionModule(LightningModule):
             The pictures with the lines that describe them; in a dry run none, but the time they take is printed.
         """
         if self.dry_run:
-            rate = measure_rate(self.decoder, self.options, self.batch_size)
+            rate = measure_rate(self.decoder, self.options, self.batch_size, blank_start(self.autoencoder))
             print(priced(rate, self._n_left, self.batch_size, self.trainer.world_size))
             return []
         assert self.drawer is not None

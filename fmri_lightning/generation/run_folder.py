@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 from fmri_lightning.errors import UsageError
 from fmri_lightning.generation.decoder import family_files
 from fmri_lightning.generation.inputs import Inputs
+from fmri_lightning.generation.plan import Items
 from fmri_lightning.generation.predictions import Predictions
 from fmri_lightning.locks import require_unlocked, run_lock
 
 if TYPE_CHECKING:
     from fmri_lightning.generation.module import ReconstructionModule
 
+LAYOUTS = "low_level"
+"""Folder of the blurry pictures that pictures are started from."""
 DIFFUSION = ("unclip", "mini", "none")
 """Families whose runs are named {encoder}_diffusion, as the first design has it; others by their own name."""
 
@@ -85,21 +88,48 @@ def clear_leftovers(folder: Path) -> None:
     Args:
         folder: The run folder.
     """
-    for inside in (folder, folder / "images", folder / "samples"):
+    for inside in (folder, folder / "images", folder / "samples", folder / LAYOUTS):
         for path in inside.glob(".*.tmp"):
             path.unlink(missing_ok=True)
 
 
 def file_stem(table: Predictions, row: int) -> str:
     """Name an item in file names: nsd{ID}, or nsd{ID}_trial{T} for a single trial."""
-    stem = f"nsd{int(table.nsd_id[row])}"
-    trial = int(table.global_trial[row])
-    return stem if trial < 0 else f"{stem}_trial{trial}"
+    return _stem(int(table.nsd_id[row]), int(table.global_trial[row]))
+
+
+def _stem(nsd_id: int, global_trial: int) -> str:
+    return f"nsd{nsd_id}" if global_trial < 0 else f"nsd{nsd_id}_trial{global_trial}"
 
 
 def result_path(table: Predictions, row: int) -> str:
     """Name an item's reconstruction, relative to the run folder."""
     return f"images/{file_stem(table, row)}_generated.png"
+
+
+def layout_path(table: Predictions, row: int) -> str:
+    """Name the blurry picture of an item's low-level path, relative to the run folder."""
+    return _layout_of(file_stem(table, row))
+
+
+def _layout_of(stem: str) -> str:
+    return f"{LAYOUTS}/{stem}_low_level.png"
+
+
+def units_with_layout(folder: Path, units: set[tuple[int, int]], items: Items) -> set[tuple[int, int]]:
+    """Keep the units whose item's blurry picture is there too; the others are drawn again.
+
+    Args:
+        folder: The run folder.
+        units: (trial_id, sample) of finished pictures.
+        items: The full test set.
+
+    Returns:
+        The units kept.
+    """
+    rows = zip(items.trial_id.tolist(), items.nsd_id.tolist(), items.global_trial.tolist(), strict=True)
+    there = {trial for trial, nsd_id, at in rows if (folder / _layout_of(_stem(nsd_id, at))).is_file()}
+    return {unit for unit in units if unit[0] in there}
 
 
 def picture_path(table: Predictions, row: int, sample: int, n_samples: int) -> str:
@@ -148,6 +178,8 @@ def fingerprint_fields(module: ReconstructionModule) -> dict[str, Any]:
         **({} if options.noise_mode == "add" else {"noise_mode": options.noise_mode}),
         **({} if module.memory == "default" else {"memory": module.memory}),
         **({"compile": True} if module.compiled else {}),
+        **({} if module.low_level_ckpt is None else {"strength": options.strength}),
+        **({"low_level_blend": module.low_level_blend} if module.low_level_blend else {}),
         "scheduler": options.scheduler,
         "guidance_interval": list(options.guidance_interval),
         "precision": str(module.trainer.precision_plugin.precision),

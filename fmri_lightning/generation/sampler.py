@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fmri_lightning.errors import UsageError
+from fmri_lightning.generation.img2img import noised_start
 
 SCHEDULERS: dict[str, str] = {
     "dpm++2m": "DPMSolverMultistepScheduler",
@@ -76,9 +77,18 @@ class SamplingOptions:
         low, high = self.guidance_interval
         return self.guidance_scale > 1 and low <= step / self.num_inference_steps < high
 
-    def evaluations(self) -> int:
-        """Count U-Net evaluations of one picture."""
-        return sum(2 if self.guided(step) else 1 for step in range(self.num_inference_steps))
+    def skipped(self) -> int:
+        """Count the steps at the noisy end that are not run from a start picture; rounded as diffusers rounds."""
+        return self.num_inference_steps - min(int(self.num_inference_steps * self.strength), self.num_inference_steps)
+
+    def evaluations(self, from_start: bool = False) -> int:
+        """Count U-Net evaluations of one picture.
+
+        Args:
+            from_start: It starts from another picture, and not from noise.
+        """
+        first = self.skipped() if from_start else 0
+        return sum(2 if self.guided(step) else 1 for step in range(first, self.num_inference_steps))
 
 
 def make_scheduler(name: str, config: Any) -> Any:
@@ -184,6 +194,7 @@ def denoise(
     conditioning: Conditioning,
     generators: list[torch.Generator],
     options: SamplingOptions,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Run the denoising loop with classifier-free guidance (Ho & Salimans 2022).
 
@@ -193,17 +204,23 @@ def denoise(
         latents: Standard normal (batch, channels, height, width) float32, unscaled.
         conditioning: What the U-Net is told.
         generators: One a picture, for schedulers that draw noise in each step.
-        options: Steps and guidance.
+        options: Steps and guidance, and the share of the steps that are run from a start.
+        start: Latents of start pictures, of the shape of ``latents``, which is then the noise on top; None starts from
+            noise alone.
 
     Returns:
         float32 (batch, channels, height, width). Latents stay float32 where the U-Net runs in half precision.
     """
     scheduler.set_timesteps(options.num_inference_steps, device=latents.device)
-    latents = latents * scheduler.init_noise_sigma
+    if start is None:
+        first, latents = 0, latents * scheduler.init_noise_sigma
+    else:
+        first = options.skipped()
+        latents = noised_start(scheduler, start, latents, first)
     dtype = next(unet.parameters()).dtype
     told = {guided: conditioning.arguments(guided, dtype) for guided in (False, True)}
     draws = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
-    for step, timestep in enumerate(scheduler.timesteps):
+    for step, timestep in enumerate(scheduler.timesteps[first * scheduler.order :], first):
         guided = options.guided(step)
         inputs = scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, timestep)
         output = unet(inputs.to(dtype), timestep, **told[guided], return_dict=False)[0].float()

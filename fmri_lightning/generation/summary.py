@@ -17,8 +17,9 @@ from fmri_lightning.generation.counts import log_counts
 from fmri_lightning.generation.decoder import family_files
 from fmri_lightning.generation.frontend import FrontEnd
 from fmri_lightning.generation.inputs import Inputs
+from fmri_lightning.generation.low_level import LowLevel, in_words
 from fmri_lightning.generation.predictions import Predictions
-from fmri_lightning.generation.run_folder import encoder_name, result_path
+from fmri_lightning.generation.run_folder import LAYOUTS, encoder_name, result_path
 from fmri_lightning.generation.shards import PictureRecord, failures, finished_units
 from fmri_lightning.manifest import read_json, versions, write_json
 
@@ -37,7 +38,7 @@ class RunInfo:
         found: Predictions and baselines.
         encoder: Name of what predicted.
         hashes: Content hash per input.
-        spaces: JSON of source and target space, or None.
+        spaces: JSON of source and target space, or None; of the low-level latents where they are used.
         simulated: Whether the brain is simulated.
         index_root: As given.
         root: Data root, as given or as the index names it.
@@ -58,13 +59,22 @@ class RunInfo:
     resumed: bool
 
     @classmethod
-    def begin(cls, module: ReconstructionModule, inputs: Inputs, found: FrontEnd, resumed: bool) -> RunInfo:
+    def begin(
+        cls,
+        module: ReconstructionModule,
+        inputs: Inputs,
+        found: FrontEnd,
+        resumed: bool,
+        low_level: LowLevel | None = None,
+    ) -> RunInfo:
         """Note what is known when the front end is through."""
         data = module.datamodule
         recorded = {} if data.index_manifest is None else data.index_manifest.config
         root = data.recorded_root()
         simulated = bool(recorded.get("simulated")) or (root is not None and (Path(root) / "SIMULATED.json").is_file())
         spaces = {"source": inputs.source_space, "target": inputs.target_space}
+        if low_level is not None:
+            spaces["low_level"] = low_level.encoder.space
         return cls(
             found=found,
             encoder=encoder_name(module, inputs),
@@ -160,6 +170,7 @@ def _summary(
         "trial_mode": data.trial_mode,
         "test_set": data.test_set,
         "n_test_set": len(data.items),
+        **({} if module.low_level_ckpt is None else {"low_level": _low_level(module, info)}),
         **({} if choices is None else {"choices": choices}),
         "provenance": {
             "root": info.root,
@@ -182,6 +193,23 @@ def _summary(
             "spaces": {name: None if s is None else _short(s) for name, s in info.spaces.items()},
             "versions": versions(),
         },
+    }
+
+
+def _low_level(module: ReconstructionModule, info: RunInfo) -> dict[str, Any]:
+    """Say what the layout came from, and what share of the pictures it is."""
+    options = module.options
+    steps_run = options.num_inference_steps - options.skipped()
+    space = info.spaces["low_level"]
+    return {
+        "checkpoint": module.low_level_ckpt,
+        "cache": module.datamodule.low_level_cache if "low_level_cache" in info.hashes else None,
+        "autoencoder": space["model_id"],
+        "strength": options.strength,
+        "steps_run": steps_run,
+        "blend": module.low_level_blend,
+        "pictures": LAYOUTS,
+        "in_words": in_words(steps_run, options.num_inference_steps, module.low_level_blend),
     }
 
 

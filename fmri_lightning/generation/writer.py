@@ -33,6 +33,19 @@ BLANK_STD = 2 / 255
 
 
 @dataclass(frozen=True)
+class BlurryPicture:
+    """What a picture was started from.
+
+    Attributes:
+        path: Relative to the run folder.
+        pixels: uint8 (side, side, 3).
+    """
+
+    path: str
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class DrawnUnit:
     """One picture of a batch on its way to the disk.
 
@@ -41,12 +54,14 @@ class DrawnUnit:
         pixels: uint8 (height, width, 3).
         finite: False where latents or pixels were not.
         held_back: True where the decoder's safety checker objects.
+        start: What it was started from, where that is to be written; else None.
     """
 
     record: PictureRecord
     pixels: NDArray[np.uint8]
     finite: bool
     held_back: bool = False
+    start: BlurryPicture | None = None
 
 
 class ImageWriter(BasePredictionWriter):
@@ -97,6 +112,10 @@ class ImageWriter(BasePredictionWriter):
         record = unit.record
         reason = failure_of(unit.pixels, unit.finite, unit.held_back)
         try:
+            # Before the line that says that the picture is whole: a resumed run then finds both.
+            if unit.start is not None:
+                with atomic_path(self._folder / unit.start.path) as temporary:
+                    temporary.write_bytes(encode_png(unit.start.pixels))
             if reason:
                 record = dataclasses.replace(record, image="", reason=reason)
             else:

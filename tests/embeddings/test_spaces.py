@@ -22,6 +22,8 @@ def test_widths_are_those_of_the_published_models():
         "vit-bigg-14": 1280,
         "mini-source": 512,
         "mini-target": 1024,
+        "sd-vae": 4 * 32 * 32,
+        "mini-vae": 16 * 8 * 8,
     }
 
 

@@ -58,7 +58,7 @@ class Timed:
     def halves(self):
         return [torch.nn.Linear(1, 1)]
 
-    def draw(self, embeddings, seeds, options, unconditional=False):
+    def draw(self, embeddings, seeds, options, unconditional=False, steering=None):
         assert embeddings.shape == (len(seeds), TARGET.dim)
         if len(seeds) > self.fits:
             raise torch.cuda.OutOfMemoryError("too much")
@@ -77,6 +77,12 @@ def test_the_rate_is_that_of_all_steps(monkeypatch, options):
     rate = measure_rate(Timed(monkeypatch), options, 4)
     assert rate.batch_s == pytest.approx(0.5 + options.evaluations())
     assert rate.peak_bytes > 2**20
+
+
+def test_the_rate_from_a_start_picture_counts_the_steps_that_are_run(monkeypatch):
+    options = SamplingOptions(num_inference_steps=20, strength=0.3)
+    rate = measure_rate(Timed(monkeypatch), options, 4, torch.zeros(1, 8, 8, 3, dtype=torch.uint8))
+    assert rate.batch_s == pytest.approx(0.5 + 12)
 
 
 def test_a_batch_that_does_not_fit_is_halved_as_the_run_will_do(monkeypatch):

@@ -162,11 +162,11 @@ def record_shapes(monkeypatch, fits=lambda n: True):
 
     draw, shapes = UnclipDecoder.draw, []
 
-    def recorded(self, embeddings, seeds, options, unconditional=False):
+    def recorded(self, embeddings, seeds, options, unconditional=False, **steering):
         shapes.append(len(embeddings))
         if not fits(len(embeddings)):
             raise torch.cuda.OutOfMemoryError("too much")
-        return draw(self, embeddings, seeds, options, unconditional)
+        return draw(self, embeddings, seeds, options, unconditional, **steering)
 
     monkeypatch.setattr(UnclipDecoder, "draw", recorded)
     return shapes

@@ -17,7 +17,7 @@ from pathlib import Path
 from fmri_lightning.cli import main
 from tests.readme.guides import Step
 
-MINIATURE_TWINS = {"vit-b-32": "mini-source", "vit-h-14": "mini-target"}
+MINIATURE_TWINS = {"vit-b-32": "mini-source", "vit-h-14": "mini-target", "sd-vae": "mini-vae"}
 """Hub models are out of reach in tests; their shipped stand-ins have the same widths."""
 SMALL_GENERATOR = [
     "--data.batch_size", "4", "--data.steps_per_epoch", "2", "--trainer.max_steps", "2", "--model.channels", "[32,32]",

@@ -38,6 +38,8 @@ def check_run(run: Path) -> Iterator[str]:
         ridge = check_ridge(parts) if "clip_cache" in parts.caches else None
         if ridge is not None:
             yield ridge
+    if parts.used("low_level"):
+        yield from check_encoder(parts, "low_level")
     if parts.used("adapter"):
         yield from check_adapter(parts)
     if parts.used("calibration"):

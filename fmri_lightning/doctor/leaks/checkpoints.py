@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,11 +32,12 @@ ENCODER_AGAIN = "run again: fmri-lightning fit --config configs/encoder/ridge.ya
 ADAPTER_AGAIN = "run again: fmri-lightning fit --config configs/adapter.yaml"
 
 
-def check_encoder(parts: RunParts) -> list[str]:
-    """Check the encoder of a run.
+def check_encoder(parts: RunParts, name: Literal["encoder", "low_level"] = "encoder") -> list[str]:
+    """Check the encoder of a run, or that of its low-level path.
 
     Args:
         parts: The run.
+        name: Which of the two.
 
     Returns:
         Lines for the report.
@@ -44,19 +45,24 @@ def check_encoder(parts: RunParts) -> list[str]:
     Raises:
         BadInputError: Weights, inputs, record or statistics are not those of the training stimuli at hand.
     """
-    path = parts.checkpoint_path("encoder")
+    path = parts.checkpoint_path(name)
     encoder = load_encoder(path)  # verifies the content hash
-    stored, what = read_checkpoint(path, "encoder")["fmri_lightning"], f"encoder {path}"
+    # Of latents the run knows the true ones only in the conditions that draw from the truth, and by another name.
+    of_encoder = ("clip_cache",) if name == "encoder" else ()
+    stored, what = read_checkpoint(path, "encoder")["fmri_lightning"], f"{name} {path}"
     preproc = {"preproc": read_manifest(parts.folder_of("preproc"), "preproc").content_hash}
-    require_inputs(stored["inputs"], {**preproc, **_split_and_caches(parts, "clip_cache")}, what)
+    require_inputs(stored["inputs"], {**preproc, **_split_and_caches(parts, *of_encoder)}, what)
     _require_subject(what, encoder.subject, parts)
     lines = [f"{what}: weights as hashed, inputs as at hand"]
     if parts.table is None:
         return lines
     lines.append(check_record(what, stored.get("fitted_on"), parts, ENCODER_AGAIN))
-    cache = parts.caches.get("clip_cache")
+    cache = parts.caches.get("clip_cache" if name == "encoder" else "low_level_cache")
     if cache is None:
-        return [*lines, f"{what}: the run names no clip cache; the statistics of its targets are not there to check"]
+        return [
+            *lines,
+            f"{what}: the run names no cache of its targets; the statistics of its targets are not there to check",
+        ]
     statistics = _of_space("space", encoder.space)
     if isinstance(encoder.predictor, NetworkMap):
         statistics += _of_buffers(encoder.predictor, "target")

@@ -64,6 +64,8 @@ def _hash_at_hand(name: str, parts: RunParts) -> str | None:
         return parts.caches[name].content_hash
     if name in ("encoder", "adapter"):
         return str(read_checkpoint(parts.checkpoint_path(name), name)["fmri_lightning"]["content_hash"])
+    if name == "low_level":
+        return str(read_checkpoint(parts.checkpoint_path(name), "encoder")["fmri_lightning"]["content_hash"])
     if name in ("betas", "preproc"):
         return read_manifest(parts.folder_of(name), name).content_hash
     if name == "calibration" and parts.model.get("calibration") is not None:

@@ -20,6 +20,9 @@ from fmri_lightning.records import TrialTable
 NEXT = "run fmri-lightning predict again into another --output_dir"
 """What to do when a run is not what its inputs make."""
 
+OF_CACHES = ("clip_cache", "target_cache", "low_level_cache", "embeddings")
+"""Names of embedding files in the settings of a run."""
+
 
 @dataclass(frozen=True)
 class RunParts:
@@ -32,7 +35,7 @@ class RunParts:
         model: Arguments of the model.
         index: Manifest of the subject's index, or None where the run had no index.
         table: The index, or None.
-        caches: Opened embedding files by name: "clip_cache", "target_cache" and "embeddings", those the run read.
+        caches: Opened embedding files by name: "clip_cache", "target_cache", "low_level_cache" and "embeddings".
     """
 
     folder: Path
@@ -59,7 +62,7 @@ class RunParts:
         data, model = read_run_settings(run)
         manifest = read_manifest(run, "reconstructions")
         subject, root = data["subject"], data.get("index_root")
-        names = [name for name in ("clip_cache", "target_cache", "embeddings") if data.get(name) is not None]
+        names = [name for name in OF_CACHES if data.get(name) is not None]
         return cls(
             folder=run,
             manifest=manifest,
@@ -84,12 +87,12 @@ class RunParts:
         return folder_of_subject(self.data[name], self.subject)
 
     def checkpoint_path(self, name: str) -> Path:
-        """Find the checkpoint of the "encoder" or the "adapter".
+        """Find the checkpoint of the "encoder", the "adapter" or the "low_level" encoder.
 
         Raises:
             BadInputError: The run read one, and its settings name none.
         """
-        path = self.model.get(f"{name}_ckpt")
+        path = self.model.get("low_level" if name == "low_level" else f"{name}_ckpt")
         if path is None:
             raise BadInputError(f"{self.folder / 'predict.yaml'} names no {name}, its fingerprint does; {NEXT}")
         return Path(path)

@@ -20,7 +20,13 @@ LAYOUT = {
     "calibration": ("checkpoints/calibration/*/*", "calibration/*/*"),
     "out_of_fold": ("checkpoints/*/*/out_of_fold", "*/*/out_of_fold", "out_of_fold"),
 }
-LIKE = {"split": "index", "target_cache": "clip_cache", "embeddings": "clip_cache"}
+LIKE = {
+    "split": "index",
+    "target_cache": "clip_cache",
+    "low_level_cache": "clip_cache",
+    "low_level": "encoder",
+    "embeddings": "clip_cache",
+}
 ABOVE = 5
 """How many folders above an artefact are looked into."""
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.generation.decoder import ALONE, Drawn, MemoryPreset, Steering
+from fmri_lightning.generation.img2img import start_latents
 from fmri_lightning.generation.sampler import (
     Conditioning,
     SamplingOptions,
@@ -167,10 +168,15 @@ class LatentDecoder(nn.Module):
         told = self.conditioning(embeddings.to(device, torch.float32), generators, options, unconditional, steering)
         latents = draw_noise(generators, self.latent_shape).to(device)
         scheduler = make_scheduler(options.scheduler, self._scheduler_config)
-        latents = denoise(self.unet, scheduler, latents, told, generators, options)
+        start = None if steering.start is None else self.encode(steering.start)
+        latents = denoise(self.unet, scheduler, latents, told, generators, options, start)
         finite = torch.isfinite(latents).flatten(1).all(dim=1)[:, None, None, None]
         # Zeros in place of what is not finite: a NaN would not stay in its own picture in every kernel.
         return self.decode(latents.where(finite, 0.0)).where(finite, torch.nan)
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Encode start pictures, uint8 (batch, height, width, 3) of any size, to latents of unit scale."""
+        return start_latents(self.vae, pictures, self.resolution)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents (batch, channels, height, width) to pixels (batch, 3, height, width), nominally -1..1."""
