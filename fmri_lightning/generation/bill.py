@@ -72,7 +72,7 @@ def _measure(decoder: Decoder, options: SamplingOptions, shape: int) -> Rate:
         torch.cuda.reset_peak_memory_stats(device)
     # Each step guided as the run's are: else the doubled batch of guidance would be missed.
     always = replace(options, guidance_interval=(0.0, 1.0))
-    embeddings = torch.zeros(shape, decoder.space.dim)
+    embeddings = torch.zeros(shape, 1 if decoder.space is None else decoder.space.dim)
 
     def seconds(steps: int) -> float:
         begin_s = time.perf_counter()
