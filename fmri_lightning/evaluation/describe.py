@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ def describe_run(evaluation: Evaluation, protocol: Protocol, run: Run) -> None:
         _missing(evaluation, protocol),
         summary.get("trial_mode"),
         validation=summary.get("test_set") == "val",
+        null_decoder=bool(summary.get("null_decoder")),
     )
     evaluation.header = _about_protocol(evaluation, protocol, less) | {
         "n": len(run.ids),
@@ -60,7 +62,7 @@ def describe_run(evaluation: Evaluation, protocol: Protocol, run: Run) -> None:
         "n_samples": summary.get("n_samples"),
         "spaces": names,
         "failures": summary.get("failures", []),
-        "caveats": [],
+        "caveats": _caveats(run),
         "retrieval_note": RETRIEVAL_NOTE,
     }
     evaluation.config |= {"protocol": protocol.settings(), "simulated": simulated}
@@ -89,6 +91,30 @@ def describe_folder(evaluation: Evaluation, protocol: Protocol, name: str, cavea
         "caveats": caveats,
     }
     evaluation.config |= {"protocol": protocol.settings()}
+
+
+def _caveats(run: Run) -> list[dict[str, Any]]:
+    """What a reader must know of a run's pictures: that they show no brain, or which of them there are not."""
+    found = []
+    null = run.summary.get("null_decoder")
+    if null:
+        sentence = f"the decoder is a null ({null}): no score of its pictures says anything of a brain"
+        found.append({"kind": "null decoder", "sentence": sentence, "names": []})
+    drawn = set(run.trial_ids.tolist())
+    lacking: dict[int, str] = {}
+    reasons: Counter[str] = Counter()
+    for one in run.summary.get("failures") or []:
+        if int(one["trial_id"]) not in drawn:
+            lacking[int(one["trial_id"])] = f"nsd{one['nsdId']}"
+            reasons[str(one["reason"])] += 1
+    if lacking:
+        why = ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
+        sentence = (
+            f"{len(lacking)} of {len(lacking) + len(drawn)} pictures were not drawn and are not scored ({why}): "
+            f"{', '.join(list(lacking.values())[:5])}{', …' if len(lacking) > 5 else ''}"
+        )
+        found.append({"kind": "missing", "sentence": sentence, "names": list(lacking.values())})
+    return found
 
 
 def _missing(evaluation: Evaluation, protocol: Protocol) -> list[str]:

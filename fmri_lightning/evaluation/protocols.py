@@ -85,6 +85,7 @@ class Protocol:
         missing: Collection[str] = (),
         trial_mode: str | None = None,
         validation: bool = False,
+        null_decoder: bool = False,
     ) -> list[str]:
         """List why scores are less than the protocol's name promises; nothing where they are it.
 
@@ -96,11 +97,13 @@ class Protocol:
             missing: Metrics of the name that were not computed.
             trial_mode: How repeats were combined, None where unknown.
             validation: Whether the stimuli are of the validation split, by which settings are chosen.
+            null_decoder: Whether the pictures were drawn without an embedding.
 
         Returns:
             For instance ``["partial 16/1000", "metrics missing"]``.
         """
-        found = ["validation stimuli"] if validation else []
+        found = ["null decoder"] if null_decoder else []
+        found += ["validation stimuli"] if validation else []
         if self.test_set is None:
             whole = n_test_set is None or n_items >= n_test_set
             return found if whole else [*found, f"{n_items} of {n_test_set}"]

@@ -76,7 +76,7 @@ def _measure(decoder: Decoder, options: SamplingOptions, shape: int, start: Tens
     # And each step run: from a start picture the first ones would not be.
     always = replace(options, guidance_interval=(0.0, 1.0), strength=1.0)
     steering = Steering(start=None if start is None else start.expand(shape, -1, -1, -1))
-    embeddings = torch.zeros(shape, decoder.space.dim)
+    embeddings = torch.zeros(shape, 1 if decoder.space is None else decoder.space.dim)
 
     def seconds(steps: int) -> float:
         begin_s = time.perf_counter()

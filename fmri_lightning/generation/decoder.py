@@ -16,7 +16,7 @@ from fmri_lightning.records import EmbeddingSpace
 if TYPE_CHECKING:
     from fmri_lightning.generation.data import ReconstructionDataModule
 
-Family = Literal["unclip", "sd15", "sdxl", "mini", "nearest_neighbour", "none"]
+Family = Literal["unclip", "sd15", "sdxl", "kandinsky", "mini", "text_null", "nearest_neighbour", "none"]
 RETRIEVAL: Family = "nearest_neighbour"
 """The family that draws nothing."""
 MemoryPreset = Literal["default", "low"]
@@ -47,15 +47,21 @@ class DecoderConfig:
 
     Attributes:
         family: unclip (Stable Diffusion 2.1 unCLIP), sd15 or sdxl (Stable Diffusion 1.5 or XL with an IP-Adapter),
-            mini (the model shipped with this package), nearest_neighbour (retrieval: the training stimulus whose
-            embedding is nearest), or none (stop at predictions.parquet).
+            kandinsky (Kandinsky 2.2), mini (the model shipped with this package), text_null (Stable Diffusion 2.1
+            told a text and no embedding: a labelled null), nearest_neighbour (retrieval: the training stimulus
+            whose embedding is nearest), or none (stop at predictions.parquet).
         model_id: Hub id or local folder of the family's weights; by default the family's own.
         revision: Hub commit; null takes the hub's main branch and records which commit that was.
         resolution: Side of the pictures in pixels; null takes the size the model was trained at, or that of the
             stimuli.
         lora: Folder that fit --config configs/lora.yaml wrote; null draws with the weights as they are.
         ip_adapter: Which IP-Adapter, of families sd15 and sdxl.
-        prompt: Text beside the embedding, of the families with an IP-Adapter; null is the empty prompt.
+        prompt: Text beside the embedding, of the families with an IP-Adapter, null being the empty prompt; of family
+            text_null all that is told, null being "a photograph".
+        prior: Hub id or local folder whose image_encoder/ embeds the empty picture, which family kandinsky tells the
+            unconditional half; null takes kandinsky-community/kandinsky-2-2-prior (7 GB are read, once a run, unless
+            the decoder's folder holds negative_embedding.safetensors).
+        prior_revision: Hub commit of prior; null takes the pinned one of the default, or of another the main branch.
         safety_checker: Let the checker of Stable Diffusion 1.5 hold pictures back (family sd15); each is then a listed
             failure, never a black picture.
     """
@@ -67,6 +73,8 @@ class DecoderConfig:
     lora: str | None = None
     ip_adapter: IPAdapterConfig = IPAdapterConfig()
     prompt: str | None = None
+    prior: str | None = None
+    prior_revision: str | None = None
     safety_checker: bool = False
 
 
@@ -106,11 +114,11 @@ class Decoder(Protocol):
     """What every family offers.
 
     Attributes:
-        space: Embedding space the decoder was trained on.
+        space: Embedding space the decoder was trained on; None where it is told no embedding.
         resolution: Side of its pictures in pixels.
     """
 
-    space: EmbeddingSpace
+    space: EmbeddingSpace | None
     resolution: int
 
     def draw(
@@ -159,24 +167,39 @@ class _FamilyModules:
             and ``weights_are_here``: what is known of them without loading.
         loader: "module:function" that loads them.
         takes: Of noise_level and start, what steers its pictures.
+        null: Why its pictures show nothing of a brain, or "".
     """
 
     files: str
     loader: str
     takes: frozenset[str] = frozenset()
+    null: str = ""
 
 
 _ROOM = "fmri_lightning.generation.families"
 _UNCLIP = _FamilyModules(f"{_ROOM}.unclip_folder", f"{_ROOM}.unclip:load_unclip", frozenset({"noise_level", "start"}))
 _IP_ADAPTER = _FamilyModules(f"{_ROOM}.ip_adapter_folder", f"{_ROOM}.ip_adapter:load_ip_adapter", frozenset({"start"}))
+_KANDINSKY = _FamilyModules(f"{_ROOM}.kandinsky_folder", f"{_ROOM}.kandinsky:load_kandinsky")
+_TEXT_NULL = _FamilyModules(
+    f"{_ROOM}.text_null_folder", f"{_ROOM}.text_null:load_text_null", null="text only, the embedding is not used"
+)
 _RETRIEVAL = _FamilyModules(f"{_ROOM}.retrieval", f"{_ROOM}.retrieval:load_retrieval")
 FAMILIES = {
     "unclip": _UNCLIP,
     "sd15": _IP_ADAPTER,
     "sdxl": _IP_ADAPTER,
+    "kandinsky": _KANDINSKY,
     "mini": _UNCLIP,
+    "text_null": _TEXT_NULL,
     RETRIEVAL: _RETRIEVAL,
 }
+_OPTIONS: dict[str, tuple[Family, ...]] = {
+    "prompt": ("sd15", "sdxl", "text_null"),
+    "prior": ("kandinsky",),
+    "prior_revision": ("kandinsky",),
+    "safety_checker": ("sd15",),
+}
+"""Settings of :class:`DecoderConfig` that only these families read."""
 
 
 def takes(config: DecoderConfig, what: Literal["noise_level", "start"]) -> bool:
@@ -192,6 +215,47 @@ def takes(config: DecoderConfig, what: Literal["noise_level", "start"]) -> bool:
     return config.family != "none" and what in _modules(config).takes
 
 
+def draws_from_embeddings(config: DecoderConfig) -> bool:
+    """Say whether a decoder draws pictures, and the embedding decides what they show.
+
+    Args:
+        config: The decoder.
+
+    Returns:
+        False for retrieval, for a null and for family "none".
+    """
+    return config.family not in ("none", RETRIEVAL) and not null_note(config)
+
+
+def null_note(config: DecoderConfig) -> str:
+    """Say why a decoder's pictures show nothing of a brain: such scores are a null, and labelled so everywhere.
+
+    Args:
+        config: The decoder.
+
+    Returns:
+        The reason, or "" for a decoder that is told embeddings.
+    """
+    return "" if config.family == "none" else _modules(config).null
+
+
+def notices(config: DecoderConfig) -> list[str]:
+    """List what the log of a run says of its decoder, because it was chosen by leaving it at its default.
+
+    Args:
+        config: The decoder.
+
+    Returns:
+        Lines.
+    """
+    found = []
+    if config.family == "sd15" and not config.safety_checker:
+        found.append("safety checker of Stable Diffusion 1.x: off (model.decoder.safety_checker)")
+    if null_note(config):
+        found.append(f"family {config.family} is a null: {null_note(config)}")
+    return found
+
+
 def decoder_space(config: DecoderConfig, data: ReconstructionDataModule | None = None) -> EmbeddingSpace | None:
     """Read which space a decoder needs, without loading its weights.
 
@@ -200,15 +264,20 @@ def decoder_space(config: DecoderConfig, data: ReconstructionDataModule | None =
         data: The run's data, which family "nearest_neighbour" draws from.
 
     Returns:
-        Its space, or None for family "none".
+        Its space, or None for family "none" and for a decoder that is told no embedding.
 
     Raises:
-        UsageError: Unknown family, or data that it needs is not named.
+        UsageError: Unknown family, a setting of another family, or data that it needs is not named.
         BadInputError: The weights' folder or hub id cannot be found.
     """
     if config.family == "none":
         return None
-    space: EmbeddingSpace = family_files(config).declared_space(config, data)
+    for option, families in _OPTIONS.items():
+        if getattr(config, option) not in (None, False) and config.family not in families:
+            raise UsageError(
+                f"only family {' or '.join(families)} reads model.decoder.{option}, not {config.family}; leave it out"
+            )
+    space: EmbeddingSpace | None = family_files(config).declared_space(config, data)
     return space
 
 

@@ -28,6 +28,7 @@ from fmri_lightning.generation.decoder import (
     decoder_space,
     has_transformer_blocks,
     load_decoder,
+    notices,
     takes,
 )
 from fmri_lightning.generation.drawing import BatchDrawer
@@ -181,6 +182,8 @@ class ReconstructionModule(LightningModule):
             if getattr(self, name) < 1:
                 raise UsageError(f"--model.{name} is at least 1, not {getattr(self, name)}")
         self._check_family()
+        if self.trainer.is_global_zero:
+            print("".join(f"{line}\n" for line in notices(self.decoder_config)), end="")
         # Not in the constructor, whose errors would reach the user in jsonargparse's words.
         self.options = SamplingOptions(*self._sampling)
         check_low_level(self.low_level_ckpt, self.low_level_blend, self.options, self.decoder_config)

@@ -14,13 +14,14 @@ import numpy as np
 from fmri_lightning.errors import StageError
 from fmri_lightning.generation.choose import choose_samples
 from fmri_lightning.generation.counts import log_counts
-from fmri_lightning.generation.decoder import family_files
+from fmri_lightning.generation.decoder import family_files, null_note
 from fmri_lightning.generation.frontend import FrontEnd
 from fmri_lightning.generation.inputs import Inputs
 from fmri_lightning.generation.low_level import LowLevel, in_words
 from fmri_lightning.generation.predictions import Predictions
 from fmri_lightning.generation.run_folder import LAYOUTS, encoder_name, result_path
 from fmri_lightning.generation.shards import PictureRecord, failures, finished_units
+from fmri_lightning.generation.writer import HELD_BACK
 from fmri_lightning.manifest import read_json, versions, write_json
 
 if TYPE_CHECKING:
@@ -124,10 +125,15 @@ def finish_run(module: ReconstructionModule, info: RunInfo) -> None:
     print(f"{len(finished)} of {n_asked} pictures in {folder / ('images' if module.n_samples == 1 else 'samples')}")
     if missing:
         reasons = {record.reason for record in failed.values()} or {"never drawn"}
+        hint = (
+            "the same seed draws them again; set model.decoder.safety_checker false, or take another seed and folder"
+            if reasons == {HELD_BACK}
+            else "run the same command again; if they fail again, in float32 too, the decoder's weights are to blame"
+        )
         raise StageError(
             f"{len(missing)} of {n_asked} pictures are missing in {folder} (trial_id, sample: "
             f"{', '.join(map(str, missing[:5]))}{', …' if len(missing) > 5 else ''}; {'; '.join(sorted(reasons))}); "
-            "run the same command again; if they fail again, in float32 too, the decoder's weights are to blame"
+            f"{hint}"
         )
 
 
@@ -142,18 +148,20 @@ def _summary(
     drawn = {trial for trial, _ in finished}
     rows = [row for row in range(len(table)) if int(table.trial_id[row]) in drawn]
     cosines = table.cosine_pred_gt[rows].astype(np.float64)
-    simulated = info.simulated
+    simulated, null = info.simulated, null_note(module.decoder_config)
     return {
         "subject": data.subject,
         "encoder": info.encoder,
         "checkpoint": module.encoder_ckpt,
-        "diffusion_model": family_files(module.decoder_config).model_name(module.decoder_config),
+        "diffusion_model": _model(module),
         "guidance_scale": options.guidance_scale,
         "num_inference_steps": options.num_inference_steps,
         "n_generated": len(rows),
         "mean_cosine": number(cosines.mean()) if len(rows) else None,
         "results": [_result(table, row) for row in rows],
         "condition": module.condition,
+        # Only where it holds: what reads it must not take a score of these pictures for decoding.
+        **({"null_decoder": null} if null else {}),
         "mean_vector_cosine": number(info.found.mean_vector_cosine),
         "gallery": {"size": info.found.gallery, "limit": data.gallery_limit, "of": "training stimuli"},
         "failures": [
@@ -211,6 +219,11 @@ def _low_level(module: ReconstructionModule, info: RunInfo) -> dict[str, Any]:
         "pictures": LAYOUTS,
         "in_words": in_words(steps_run, options.num_inference_steps, module.low_level_blend),
     }
+
+
+def _model(module: ReconstructionModule) -> str:
+    config, null = module.decoder_config, null_note(module.decoder_config)
+    return f"{family_files(config).model_name(config)}{f' (null: {null})' if null else ''}"
 
 
 def _result(table: Predictions, row: int) -> dict[str, Any]:

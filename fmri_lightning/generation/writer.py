@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 N_THREADS = 2
 MAX_PENDING = 64
 """Pictures waiting for a thread; more would only fill memory when the disk is slow."""
+HELD_BACK = "held back by the safety checker"
+"""Reason of a picture that is there and is not kept."""
 BLANK_STD = 2 / 255
 """A picture flatter than this shows nothing: a failure of the sampler, never a result."""
 
@@ -176,7 +178,7 @@ def failure_of(pixels: NDArray[np.uint8], finite: bool, held_back: bool = False)
     if not finite:
         return "latents or pixels are not finite"
     if held_back:
-        return "held back by the safety checker"
+        return HELD_BACK
     # Over the picture, colour by colour: one flat colour is as blank as grey.
     std = float(pixels.astype(np.float64).std(axis=(0, 1)).max()) / 255
     return f"blank picture (standard deviation {std:.4f})" if std < BLANK_STD else ""

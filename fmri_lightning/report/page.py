@@ -70,6 +70,7 @@ class Page:
             "title": _title(runs),
             "verdicts": [verdict(run, self.protocol) for run in runs],
             "simulated": any(run.summary.get("simulated") for run in runs),
+            "nulls": [run for run in runs if run.null_decoder],
             "mini": any(uses_mini_models(run) for run in runs),
             "held_out": all(fitted_here(run) for run in runs),
             "missing": missing_pieces(runs, self.truth, self.share),

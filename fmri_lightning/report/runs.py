@@ -104,6 +104,11 @@ class ReportRun:
         results: list[dict[str, Any]] = self.summary["results"]
         return results
 
+    @property
+    def null_decoder(self) -> str:
+        """Why its pictures show nothing of a brain; "" where they were drawn from embeddings."""
+        return str(self.summary.get("null_decoder") or "")
+
     def picture(self, result: Mapping[str, Any]) -> Path:
         """Path of a finished picture."""
         return self.folder / str(result["image_path"])
@@ -122,12 +127,17 @@ def read_runs(folders: list[Path]) -> list[ReportRun]:
         BadInputError: A folder is missing or holds no finished run.
     """
     runs = [_read_run(folder, folder.name) for folder in folders]
-    names = [f"{run.summary.get('encoder') or folder.name}" for run, folder in zip(runs, folders, strict=True)]
+    names = [_name(run, folder) for run, folder in zip(runs, folders, strict=True)]
     if len(set(names)) < len(names):
         names = [f"{run.summary.get('subject', '')} {folder.name}" for run, folder in zip(runs, folders, strict=True)]
     if len(set(names)) < len(names):
         names = _told_apart(folders)
     return [ReportRun(**{**vars(run), "label": name}) for run, name in zip(runs, names, strict=True)]
+
+
+def _name(run: ReportRun, folder: Path) -> str:
+    name = f"{run.summary.get('encoder') or folder.name}"
+    return f"{name}, null decoder" if run.null_decoder else name
 
 
 def _told_apart(folders: list[Path]) -> list[str]:

@@ -152,6 +152,8 @@ def published_beside(evaluation: Evaluation) -> list[PublishedCell]:
 def _conclude(
     run: ReportRun, evaluation: Evaluation, metric: str, score: Interval, null: Interval | None
 ) -> tuple[str, str]:
+    if run.null_decoder:
+        return f"Its decoder is a null ({run.null_decoder}): whatever its pictures score, they follow no brain.", "bad"
     collapsed = tell_collapse(evaluation.summary)
     if collapsed is not None:
         return collapsed, "bad"

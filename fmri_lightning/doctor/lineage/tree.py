@@ -131,7 +131,8 @@ def _decoder_state(owner: Artefact) -> str:
     if family not in FAMILIES or family == RETRIEVAL:
         return " (the clip cache's pictures)" if family == RETRIEVAL else ""
     beside = IPAdapterConfig(**owner.config.get("decoder.ip_adapter", {}))
-    config = DecoderConfig(family, None if model == "mini" else model, ip_adapter=beside)
+    prior = owner.config.get("decoder.prior")
+    config = DecoderConfig(family, None if model == "mini" else model, ip_adapter=beside, prior=prior)
     files = family_files(config)
     try:
         folder = files.local_folder(config)

@@ -21,6 +21,7 @@ from fmri_lightning.generation.families.ip_adapter_folder import (
 )
 from fmri_lightning.generation.families.latent import LatentDecoder
 from fmri_lightning.generation.families.loading import load_pipeline, quiet_libraries
+from fmri_lightning.generation.families.prompts import of_each, prompt_states
 from fmri_lightning.generation.families.safety import SafetyChecker, load_safety_checker
 from fmri_lightning.generation.sampler import Conditioning, SamplingOptions
 from fmri_lightning.records import EmbeddingSpace
@@ -54,7 +55,7 @@ class IPAdapterDecoder(LatentDecoder):
         if width != space.dim:
             raise BadInputError(f"the IP-Adapter takes {width} numbers, space {space.name!r} gives {space.dim}")
         self.safety = safety
-        text, pooled = _prompt_states(pipeline, prompt)
+        text, pooled = prompt_states(pipeline, prompt)
         self.text: Tensor
         self.pooled: Tensor | None
         # Buffers, so that they follow the U-Net to its device; not cast, because they are made in float32.
@@ -89,8 +90,8 @@ class IPAdapterDecoder(LatentDecoder):
             side = float(self.resolution)
             # Original size, top left corner of the crop, target size (Podell et al. 2023, section 2.2).
             sizes = torch.tensor([[side, side, 0.0, 0.0, side, side]], device=embeddings.device)
-            added |= {"text_embeds": _of_each(self.pooled, n), "time_ids": sizes.expand(2 * n, -1)}
-        return Conditioning(_of_each(self.text, n), added=added)
+            added |= {"text_embeds": of_each(self.pooled, n), "time_ids": sizes.expand(2 * n, -1)}
+        return Conditioning(of_each(self.text, n), added=added)
 
     def halves(self) -> list[nn.Module]:
         """List the frozen parts that may run in half precision; SDXL's own autoencoder overflows in float16."""
@@ -132,21 +133,6 @@ class IPAdapterDecoder(LatentDecoder):
         if self.safety is None:
             return drawn
         return Drawn(drawn.images, drawn.finite, held_back=self.safety.flagged(drawn.images))
-
-
-def _of_each(pair: Tensor, n: int) -> Tensor:
-    """Repeat (2, ...), unconditional first, to (2 n, ...)."""
-    return torch.cat([row.expand(n, *row.shape[1:]) for row in pair.split(1)])
-
-
-def _prompt_states(pipeline: Any, prompt: str) -> tuple[Tensor, Tensor | None]:
-    """States (2, tokens, width) of no prompt and of the prompt, and for SDXL the pooled ones (2, width)."""
-    with torch.no_grad():
-        found = pipeline.encode_prompt(
-            prompt=prompt, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=True
-        )
-    text = torch.cat([found[1], found[0]]).float()
-    return text, torch.cat([found[3], found[2]]).float() if len(found) == 4 else None
 
 
 def load_ip_adapter(config: DecoderConfig, data: object = None) -> IPAdapterDecoder:

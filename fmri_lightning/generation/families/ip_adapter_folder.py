@@ -77,18 +77,17 @@ def base(config: DecoderConfig) -> Repository:
         config: The decoder.
 
     Raises:
-        BadInputError: The folder is missing or holds another pipeline.
-        UsageError: A safety checker where the family has none.
+        BadInputError: The folder is missing or holds another pipeline, or the id is known to be dead.
     """
     family = _FAMILIES[config.family]
-    if config.safety_checker and config.family != "sd15":
-        raise UsageError("only family sd15 has a safety checker; set model.decoder.safety_checker false")
     further = family.read + (_CHECKER if config.safety_checker else ())
     revision = config.revision or (family.revision if config.model_id in (None, family.model_id) else None)
     place = Repository(model_name(config), revision, _READ + further, _NEEDED + further, family.model_id)
     folder = place.local()
     if folder is not None:
         place.require_class(folder, (family.pipeline,))
+    else:
+        place.require_alive()
     return place
 
 

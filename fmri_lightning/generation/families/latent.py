@@ -32,14 +32,14 @@ class LatentDecoder(nn.Module):
 
     Args:
         pipeline: Pipeline of diffusers, whose U-Net, autoencoder and scheduler are kept.
-        space: Embedding space of its condition.
+        space: Embedding space of its condition; None where it is told no embedding.
         resolution: Side of the pictures in pixels; None takes the trained size.
 
     Raises:
         BadInputError: The resolution does not fit the autoencoder.
     """
 
-    def __init__(self, pipeline: Any, space: EmbeddingSpace, resolution: int | None = None) -> None:
+    def __init__(self, pipeline: Any, space: EmbeddingSpace | None, resolution: int | None = None) -> None:
         super().__init__()
         self.unet = pipeline.unet
         self.vae = pipeline.vae
@@ -157,10 +157,10 @@ class LatentDecoder(nn.Module):
         Raises:
             BadInputError: Embeddings are not (batch, dim) of this decoder, or seeds are of another number.
         """
-        if embeddings.shape != (len(seeds), self.space.dim):
+        dim, name = (embeddings.shape[-1], "any") if self.space is None else (self.space.dim, self.space.name)
+        if embeddings.shape != (len(seeds), dim):
             raise BadInputError(
-                f"decoder takes ({len(seeds)}, {self.space.dim}) embeddings of {self.space.name!r}, "
-                f"got {tuple(embeddings.shape)}"
+                f"decoder takes ({len(seeds)}, {dim}) embeddings of {name!r}, got {tuple(embeddings.shape)}"
             )
         device = next(self.unet.parameters()).device
         generators = [torch_generator(seed) for seed in seeds]

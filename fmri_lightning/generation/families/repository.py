@@ -26,7 +26,10 @@ MOVED = {
 SPACE_FILE = "embedding_space.json"
 """Beside model_index.json of a model of ours: its EmbeddingSpace, with probe vectors."""
 
-REASONS = {"RepositoryNotFoundError": "is gone or gated", "GatedRepoError": "asks for an accepted licence"}
+REASONS = {
+    "RepositoryNotFoundError": "is gone or gated",
+    "GatedRepoError": "asks for an accepted licence (accept it on the hub, then: hf auth login)",
+}
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,17 @@ class Repository:
         """
         if self.local() is not None:
             return None
+        self.require_alive()
+        return HubFiles(self.model_id, self.revision, self.read, needed=self.needed)
+
+    def require_alive(self) -> None:
+        """Refuse an id that is known to be dead, before anything is computed or downloaded.
+
+        Raises:
+            BadInputError: It is one; the message names where its weights are now.
+        """
         if self.model_id in MOVED:
             raise BadInputError(f"{self.model_id} was taken off the hub; set --{self.option} {MOVED[self.model_id]}")
-        return HubFiles(self.model_id, self.revision, self.read, needed=self.needed)
 
     def fetch(self, patterns: tuple[str, ...] = ()) -> Path:
         """Put the files on this machine, or find them: in the folder, or in the hub's cache.

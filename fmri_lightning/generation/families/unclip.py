@@ -60,7 +60,7 @@ class UnclipDecoder(LatentDecoder):
         Returns:
             Class input (2 batch, 2 dim) and states of the empty prompt.
         """
-        noise = draw_noise(generators, (self.space.dim,)).to(embeddings.device)
+        noise = draw_noise(generators, (embeddings.shape[-1],)).to(embeddings.device)
         levels = options.noise_level if steering.noise_levels is None else steering.noise_levels
         told = noised_condition(embeddings, noise, levels, self.normalizer, self._noising, options.noise_mode)
         nothing = torch.zeros_like(told)

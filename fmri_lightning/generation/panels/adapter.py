@@ -14,7 +14,7 @@ from fmri_lightning.adapter.data import AdapterDataModule
 from fmri_lightning.embeddings.image_encoder import ImageEncoder
 from fmri_lightning.embeddings.spaces import SPACES
 from fmri_lightning.errors import BadInputError, UsageError
-from fmri_lightning.generation.decoder import DecoderConfig, decoder_space, load_decoder
+from fmri_lightning.generation.decoder import DecoderConfig, decoder_space, draws_from_embeddings, load_decoder, takes
 from fmri_lightning.generation.nearest import nearest
 from fmri_lightning.generation.panels.when import Panels
 from fmri_lightning.generation.sampler import NoiseMode, SamplingOptions
@@ -35,7 +35,7 @@ class AdapterPanels(Panels):
     """Logs ``val/panel``, a row of four pictures a trial, and ``val/clip_cos_recon`` where an image encoder is at hand.
 
     Args:
-        decoder: Which model draws; family unclip or mini.
+        decoder: Which model draws; any family that draws from embeddings.
         trials: Validation pictures, the first by id.
         every_n_epochs: Epochs between two panels; one more is drawn at the end.
         stimuli: Also show what was seen and the nearest training picture; false keeps stimuli, whose terms may not
@@ -90,8 +90,10 @@ class AdapterPanels(Panels):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if not isinstance(data, AdapterDataModule):
             raise UsageError(f"AdapterPanels go with an adapter's data, not {type(data).__name__}")
-        if self.config.family not in ("unclip", "mini"):
-            raise UsageError(f"AdapterPanels draw with family unclip or mini, not {self.config.family}")
+        if not draws_from_embeddings(self.config):
+            raise UsageError(f"AdapterPanels draw from embeddings, which family {self.config.family} does not")
+        if self._sampling["noise_level"] and not takes(self.config, "noise_level"):
+            raise UsageError(f"family {self.config.family} knows no noise level; set noise_level of AdapterPanels to 0")
         self.options = SamplingOptions(**self._sampling)
         space = decoder_space(self.config)
         assert space is not None

@@ -78,10 +78,12 @@ def draws_stimuli(run: ReportRun) -> bool:
 
 def _columns_of_run(run: ReportRun, n_samples: int) -> list[Column]:
     label = run.label
-    drawn = f"Reconstruction of stimulus {{id}} by {label}"
+    what = "Picture of a null decoder, not drawn from the brain, for" if run.null_decoder else "Reconstruction of"
+    drawn = f"{what} stimulus {{id}} by {label}"
     near = f"Training stimulus {{source}}, nearest to the embedding that {label} predicted for {{id}}"
+    source = "drawn from a text, not from the brain" if run.null_decoder else "drawn from the brain"
     columns = [
-        Column(f"{label}/{GENERATED}", label, GENERATED, "drawn from the brain", drawn),
+        Column(f"{label}/{GENERATED}", label, GENERATED, source, drawn),
         Column(f"{label}/{NEIGHBOUR}", label, NEIGHBOUR, "nearest training picture", near),
     ]
     known = list(CONDITIONS)
