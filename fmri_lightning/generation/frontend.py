@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fmri_lightning.betas.rows import average_repeats
+from fmri_lightning.encoder.padded import Vectors, padded_forward
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.generation.controls import Condition, shuffled_partners
 from fmri_lightning.generation.inputs import Inputs
@@ -22,10 +22,7 @@ from fmri_lightning.generation.plan import TrialMode
 from fmri_lightning.generation.predictions import Predictions
 from fmri_lightning.metrics.cosine import cosine, mean_vector_cosine
 
-BATCH = 64
-"""Rows of every batch of the front end; the last one is padded, because BLAS rounds by shape."""
-
-Vectors = NDArray[np.float32]
+__all__ = ["FrontEnd", "padded_forward", "run_front_end"]
 
 
 @dataclass(frozen=True)
@@ -176,24 +173,3 @@ def _training_mean(inputs: Inputs) -> tuple[Vectors, Vectors]:
 
     source = mean_of(inputs.clip_cache)
     return source, _adapted(inputs, source) if inputs.target_cache is None else mean_of(inputs.target_cache)
-
-
-def padded_forward(module: torch.nn.Module, rows: Vectors) -> Vectors:
-    """Run a module over rows in batches of one fixed shape, in float32 on the CPU.
-
-    Args:
-        module: Maps (batch, n) to (batch, m), each row by itself.
-        rows: (count, n) float32.
-
-    Returns:
-        (count, m) float32.
-    """
-    module.eval()
-    outputs = []
-    with torch.no_grad():
-        for start in range(0, len(rows), BATCH):
-            batch = np.zeros((BATCH, rows.shape[1]), np.float32)
-            part = rows[start : start + BATCH]
-            batch[: len(part)] = part
-            outputs.append(module(torch.from_numpy(batch))[: len(part)].float().numpy())
-    return np.concatenate(outputs)

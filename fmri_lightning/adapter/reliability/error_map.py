@@ -1,0 +1,194 @@
+"""From an item's uncertainty to its expected error: a monotone map fitted on val pictures, or one number for all.
+
+The map is chosen by cross-validation over pictures, and so is the answer to whether it orders errors at all: where the
+interval of the rank correlation on held-out pictures includes 0, every item gets the same error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmri_lightning.errors import BadInputError
+from fmri_lightning.metrics.calibration import spearman
+
+Kind = Literal["log_linear", "isotonic", "constant"]
+KINDS: tuple[Kind, ...] = ("log_linear", "isotonic")
+FOLDS = 5
+MIN_STIMULI = 15
+"""Three a fold: with fewer, neither map nor ordering can be judged."""
+RESAMPLES = 2000
+
+_TINY = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorMap:
+    """Piecewise linear and rising, in logarithms; beyond the val pictures it keeps the value of the last one.
+
+    Attributes:
+        kind: log_linear (a power law of both numbers, exponents at least 0), isotonic (any rising function of their
+            sum), or constant.
+        exponents: Of the two numbers in log_linear, (2,) float64.
+        index: Knots, ascending, (k,) float64.
+        log_error: Logarithm of the RMS error at each knot, (k,) float64, never falling.
+    """
+
+    kind: Kind
+    exponents: NDArray[np.float64]
+    index: NDArray[np.float64]
+    log_error: NDArray[np.float64]
+
+    def errors(self, signals: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Expected RMS errors of items with both numbers (n, 2), (n,), standardised."""
+        index = _index(self.kind, self.exponents, signals)
+        return np.asarray(np.exp(np.interp(index, self.index, self.log_error)))
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """How well expected errors order the errors of pictures that the map was not fitted on.
+
+    Attributes:
+        rho: Spearman's rank correlation within held-out folds; NaN where there is nothing to order by.
+        low: Lower end of its 95 % interval, by resampling pictures.
+        high: Upper end.
+        n_stimuli: Pictures.
+    """
+
+    rho: float
+    low: float
+    high: float
+    n_stimuli: int
+
+    @property
+    def useful(self) -> bool:
+        """Whether the interval lies above 0."""
+        return bool(self.low > 0)
+
+
+def fit_error_map(
+    signals: NDArray[np.float64], errors: NDArray[np.floating], nsd_ids: NDArray[np.integer], seed: int = 0
+) -> tuple[ErrorMap, Ordering]:
+    """Fit the map, and judge it.
+
+    Args:
+        signals: Both numbers of each item, (n, 2), at least 0.
+        errors: RMS error of each item's prediction, (n,), standardised, above 0.
+        nsd_ids: Picture of each item, (n,); items of one are held out together.
+        seed: Of folds and resampling.
+
+    Returns:
+        The map, constant where the ordering is not useful, and the ordering.
+
+    Raises:
+        BadInputError: Fewer than 15 pictures, or a number that is not finite.
+    """
+    values = np.asarray(errors, dtype=np.float64)
+    if not (np.isfinite(signals).all() and np.isfinite(values).all()) or (signals < 0).any():
+        raise BadInputError("reliability: uncertainties or errors hold NaN or infinity; look at the encoder")
+    stimuli, block = np.unique(nsd_ids, return_inverse=True)
+    if len(stimuli) < MIN_STIMULI:
+        raise BadInputError(
+            f"reliability: {len(stimuli)} val pictures are too few to learn errors from, {MIN_STIMULI} are needed; "
+            "index more sessions: fmri-lightning index"
+        )
+    log_errors = np.log(np.maximum(values, _TINY))
+    fold = _folds(len(stimuli), seed)[block]
+    expected = np.empty(len(values))
+    for f in range(FOLDS):
+        rest = fold != f
+        kind = _choose(signals[rest], log_errors[rest], block[rest], seed)
+        expected[~rest] = _fit(kind, signals[rest], log_errors[rest]).errors(signals[~rest])
+    ordering = _ordering(expected, values, fold, block, seed)
+    kind = _choose(signals, log_errors, block, seed) if ordering.useful else "constant"
+    fitted = _fit(kind, signals, log_errors)
+    # The mean of a logarithm lies below that of what it is of: the mean squared error is to be right on average.
+    shift = 0.5 * np.log(np.square(values).mean() / np.square(fitted.errors(signals)).mean())
+    return ErrorMap(kind, fitted.exponents, fitted.index, fitted.log_error + shift), ordering
+
+
+def _folds(n: int, seed: int) -> NDArray[np.int64]:
+    return np.asarray(np.random.default_rng(seed).permutation(n) % FOLDS)
+
+
+def _choose(
+    signals: NDArray[np.float64], log_errors: NDArray[np.float64], block: NDArray[np.integer], seed: int
+) -> Kind:
+    """Choose the map whose held-out logarithms are nearest."""
+    _, own = np.unique(block, return_inverse=True)
+    fold = _folds(int(own.max()) + 1, seed)[own]
+    losses = []
+    for kind in KINDS:
+        loss = 0.0
+        for f in range(FOLDS):
+            rest = fold != f
+            found = np.log(_fit(kind, signals[rest], log_errors[rest]).errors(signals[~rest]))
+            loss += float(np.square(found - log_errors[~rest]).sum())
+        losses.append(loss)
+    return KINDS[int(np.argmin(losses))]
+
+
+def _fit(kind: Kind, signals: NDArray[np.float64], log_errors: NDArray[np.float64]) -> ErrorMap:
+    mean = float(log_errors.mean())
+    if kind == "constant":
+        return ErrorMap(kind, np.zeros(2), np.zeros(1), np.array([mean]))
+    if kind == "log_linear":
+        from scipy.optimize import nnls
+
+        logs = _logs(signals)
+        exponents = nnls(logs - logs.mean(axis=0), log_errors - mean)[0]
+        index = logs @ exponents
+        ends = np.array([index.min(), index.max()])
+        return ErrorMap(kind, exponents, ends, ends + mean - float(index.mean()))
+    from sklearn.isotonic import IsotonicRegression
+
+    index = _index(kind, np.zeros(2), signals)
+    found = IsotonicRegression(out_of_bounds="clip").fit(index, log_errors)
+    return ErrorMap(kind, np.zeros(2), np.asarray(found.X_thresholds_), np.asarray(found.y_thresholds_))
+
+
+def _index(kind: Kind, exponents: NDArray[np.float64], signals: NDArray[np.float64]) -> NDArray[np.float64]:
+    if kind == "constant":
+        return np.zeros(len(signals))
+    if kind == "log_linear":
+        return np.asarray(_logs(signals) @ exponents)
+    return np.asarray(np.log(np.maximum(signals.sum(axis=1), _TINY)))
+
+
+def _logs(signals: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.log(np.maximum(signals, _TINY)))
+
+
+def _ordering(
+    expected: NDArray[np.float64],
+    errors: NDArray[np.float64],
+    fold: NDArray[np.int64],
+    block: NDArray[np.integer],
+    seed: int,
+) -> Ordering:
+    """Rank correlation within folds, averaged: maps of different folds are not compared with each other."""
+
+    def of(items: NDArray[np.int64]) -> float:
+        folds = [items[fold[items] == f] for f in range(FOLDS)]
+        found = [spearman(expected[part], errors[part]) if len(part) > 1 else np.nan for part in folds]
+        weights = np.array([len(part) for part in folds], dtype=np.float64)
+        known = np.isfinite(found)
+        # A fold whose items are all expected to be alike orders nothing.
+        return float((np.where(known, found, 0.0) * weights).sum() / weights.sum()) if known.any() else float("nan")
+
+    rng = np.random.default_rng(seed)
+    n_stimuli = int(block.max()) + 1
+    members = [np.flatnonzero(block == stimulus) for stimulus in range(n_stimuli)]
+    of_fold = [np.unique(block[fold == f]) for f in range(FOLDS)]
+    resampled = []
+    for _ in range(RESAMPLES):
+        drawn = np.concatenate([rng.choice(stimuli, len(stimuli)) for stimuli in of_fold])
+        resampled.append(of(np.concatenate([members[stimulus] for stimulus in drawn])))
+    rho = of(np.arange(len(errors)))
+    known = np.array(resampled)[np.isfinite(resampled)]
+    low, high = np.percentile(known, [2.5, 97.5]) if np.isfinite(rho) and len(known) else (np.nan, np.nan)
+    return Ordering(rho, float(low), float(high), n_stimuli)
