@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from fmri_lightning.errors import ResourceError
+from fmri_lightning.generation.controls import NEEDS_BRAIN
 from fmri_lightning.generation.decoder import RETRIEVAL, Decoder, DecoderConfig, family_files
 from fmri_lightning.generation.sampler import SamplingOptions
 
@@ -115,9 +116,14 @@ def bill(module: ReconstructionModule, n_left: int, n_done: int) -> str:
     if config.family == RETRIEVAL:
         return f"{module.run_folder}\ndry run: {n_left} pictures to look up ({n_done} done)"
     world = module.trainer.world_size
+    own = (
+        ""
+        if module.reliability is None or module.condition not in NEEDS_BRAIN
+        else ", each at a noise_level of its own"
+    )
     return (
         f"{module.run_folder}\n"
-        f"dry run: {n_left} pictures to draw ({n_done} done), {options.evaluations()} U-Net evaluations each, "
+        f"dry run: {n_left} pictures to draw{own} ({n_done} done), {options.evaluations()} U-Net evaluations each, "
         f"{n_left * options.evaluations()} in all, in batches of {module.batch_size} on {world} "
         f"device{'' if world == 1 else 's'}; weights of {family_files(config).model_name(config)}: {_stored(config)}"
     )

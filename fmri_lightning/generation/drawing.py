@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from fmri_lightning.errors import ResourceError
 from fmri_lightning.generation.bill import OUT_OF_MEMORY
-from fmri_lightning.generation.decoder import Drawn
+from fmri_lightning.generation.decoder import ALONE, Drawn, Steering
 from fmri_lightning.generation.predictions import Predictions
 from fmri_lightning.generation.run_folder import picture_path
 from fmri_lightning.generation.sampler import SamplingOptions
@@ -100,7 +101,11 @@ class BatchDrawer:
         missing = self.shape - len(units)
         padded = torch.cat([embeddings, embeddings[-1:].expand(missing, -1)])
         found: Drawn = self._decoder.draw(
-            padded, seeds + seeds[-1:] * missing, self._options, unconditional=self._unconditional
+            padded,
+            seeds + seeds[-1:] * missing,
+            self._options,
+            unconditional=self._unconditional,
+            steering=self._steering([row for row, _ in units], missing),
         )
         return [
             DrawnUnit(
@@ -119,6 +124,14 @@ class BatchDrawer:
             )
             for place, (row, sample) in enumerate(units)
         ]
+
+    def _steering(self, rows: list[int], missing: int) -> Steering:
+        """What steers these rows, the last one repeated up to the batch shape."""
+        levels = self._table.noise_level
+        if levels is None:
+            return ALONE
+        own = torch.from_numpy(levels[rows].astype(np.int64))
+        return Steering(noise_levels=torch.cat([own, own[-1:].expand(missing)]))
 
 
 @contextlib.contextmanager

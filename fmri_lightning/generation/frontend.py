@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmri_lightning.adapter.reliability.items import item_features
 from fmri_lightning.betas.rows import average_repeats
 from fmri_lightning.encoder.padded import Vectors, padded_forward
 from fmri_lightning.errors import BadInputError
@@ -20,6 +21,7 @@ from fmri_lightning.generation.inputs import Inputs
 from fmri_lightning.generation.nearest import first_by_hash, nearest, training_ids
 from fmri_lightning.generation.plan import TrialMode
 from fmri_lightning.generation.predictions import Predictions
+from fmri_lightning.generation.sampler import NoiseMode
 from fmri_lightning.metrics.cosine import cosine, mean_vector_cosine
 
 __all__ = ["FrontEnd", "padded_forward", "run_front_end"]
@@ -41,7 +43,12 @@ class FrontEnd:
 
 
 def run_front_end(
-    inputs: Inputs, condition: Condition, trial_mode: TrialMode, gallery_limit: int | None, seed: int
+    inputs: Inputs,
+    condition: Condition,
+    trial_mode: TrialMode,
+    gallery_limit: int | None,
+    seed: int,
+    noise_mode: NoiseMode = "add",
 ) -> FrontEnd:
     """Compute the embeddings of a run.
 
@@ -51,6 +58,7 @@ def run_front_end(
         trial_mode: How repeats are combined.
         gallery_limit: Training stimuli of the nearest-neighbour gallery; None takes all.
         seed: Seed of the run; decides the derangement of condition shuffled.
+        noise_mode: What a noise level does; decides which level stands for an expected error.
 
     Returns:
         Predictions and baselines.
@@ -58,6 +66,7 @@ def run_front_end(
     items, chosen = inputs.items, inputs.chosen
     source, target, drawn_from = _conditioned(inputs, condition, trial_mode, seed)
     used, cache = (source, inputs.clip_cache) if source is not None else (target, inputs.target_cache)
+    levels = _noise_levels(inputs, condition, seed, noise_mode)
     pred_gt = np.full(len(items), np.nan, np.float32)
     nn_ids, nn_cosine = np.full(len(items), -1, np.int32), np.full(len(items), np.nan, np.float32)
     baseline, gallery = None, np.empty(0, np.int32)
@@ -82,6 +91,7 @@ def run_front_end(
         nn_nsd_id=nn_ids[chosen],
         nn_cosine=nn_cosine[chosen],
         drawn_from_nsd_id=drawn_from[chosen],
+        noise_level=None if levels is None else levels[chosen],
     )
     return FrontEnd(predictions, baseline, len(gallery))
 
@@ -114,6 +124,18 @@ def _conditioned(
         return *_training_mean(inputs), own
     dim = 0 if inputs.target_space is None else inputs.target_space.dim
     return None, np.zeros((len(items), dim), np.float32), own
+
+
+def _noise_levels(inputs: Inputs, condition: Condition, seed: int, noise_mode: NoiseMode) -> NDArray[np.int32] | None:
+    """Noise level of each item of the full test set; a shuffled item has its partner's, as it has its embedding."""
+    if inputs.reliability is None:
+        return None
+    items = inputs.items
+    features = item_features(inputs.store.betas, inputs.preprocess, items.rows, items.nsd_id, items.global_trial)
+    levels: NDArray[np.int32] = inputs.reliability.levels(
+        inputs.reliability.expected_errors(inputs.encoder, features), noise_mode
+    )
+    return levels[shuffled_partners(items, seed)] if condition == "shuffled" else levels
 
 
 def _predicted(inputs: Inputs, trial_mode: TrialMode) -> tuple[Vectors | None, Vectors | None]:

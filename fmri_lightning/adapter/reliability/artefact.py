@@ -33,13 +33,15 @@ class Evidence:
 
     Attributes:
         nsd_ids: Val picture of each item, (n,) int32.
-        signals: Both uncertainties, (n, 2) float64.
+        signals: Uncertainties, (n, 3) float64.
         errors: RMS errors, (n,) float64, standardised.
+        truncation: Largest part of a leverage that the truncated basis may be off by, 0 for a whole one.
     """
 
     nsd_ids: NDArray[np.int32]
     signals: NDArray[np.float64]
     errors: NDArray[np.float64]
+    truncation: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,13 @@ class Settings:
     Attributes:
         scale: Factor on the error, at least 0.
         max_level: Largest level given, 0..999.
-        unit: What the error is divided by before it is matched: 1 for a generator that standardises embeddings as
-            training pictures have it; the inverse RMS spread of raw embeddings where it takes them raw.
+        spread: Of embeddings where the generator adds noise: 1 for one that standardises them, the RMS of the
+            standard deviations of raw embeddings for one that takes them raw.
     """
 
     scale: float
     max_level: int
-    unit: float
+    spread: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +65,7 @@ class Reliability:
     """Expected error and noise level of any prediction of one encoder.
 
     Attributes:
-        uncertainty: Both numbers of an item.
+        uncertainty: Numbers of an item.
         error_map: From them to the expected RMS error.
         ordering: How well that orders errors.
         evidence: What it was fitted on.
@@ -91,8 +93,8 @@ class Reliability:
 
     def levels(self, errors: NDArray[np.float64], noise_mode: NoiseMode) -> NDArray[np.int32]:
         """Noise level of each expected error, int32 (n,), 0..999."""
-        scaled = errors * self.settings.scale / self.settings.unit
-        return match_levels(scaled, noise_mode, "calibration" in self.inputs, self.settings.max_level)
+        to, calibrated = self.settings, "calibration" in self.inputs
+        return match_levels(errors * to.scale, noise_mode, calibrated, to.max_level, to.spread)
 
     @property
     def trial_mode(self) -> TrialMode:
@@ -103,6 +105,7 @@ class Reliability:
         """All arrays by name."""
         noise = self.uncertainty.repeats
         found: dict[str, NDArray[Any]] = {
+            "mean": self.uncertainty.mean,
             "std": self.uncertainty.std,
             "repeats": np.array([noise.variance, noise.between, noise.dimensions]),
             "map.exponents": self.error_map.exponents,
@@ -120,13 +123,14 @@ class Reliability:
 
     def config(self) -> dict[str, Any]:
         """Everything else, plain types."""
-        ordering = {k: _number(v) for k, v in dataclasses.asdict(self.ordering).items()}
+        ordering: dict[str, Any] = {k: _number(v) for k, v in dataclasses.asdict(self.ordering).items()}
         return {
             "trial_mode": self.trial_mode,
             "map": self.error_map.kind,
             "ordering": ordering,
             "passes": self.uncertainty.passes,
             "members": self.members,
+            "truncation": self.evidence.truncation,
             **dataclasses.asdict(self.settings),
             "fitted_on": record_of_stimuli(self.evidence.nsd_ids),
         }
@@ -212,13 +216,15 @@ def _read(folder: Path, manifest: Manifest) -> Reliability:
             )
         members = [_member(arrays, place, one) for place, one in enumerate(config["members"])]
         noise = RepeatNoise(*arrays["repeats"].tolist())
-        ordering = {k: float("nan") if v is None else v for k, v in config["ordering"].items()}
+        ordering: dict[str, Any] = {k: float("nan") if v is None else v for k, v in config["ordering"].items()}
         return Reliability(
-            Uncertainty(arrays["std"], leverage, members, noise, config["trial_mode"], int(config["passes"])),
+            Uncertainty(
+                arrays["mean"], arrays["std"], leverage, members, noise, config["trial_mode"], int(config["passes"])
+            ),
             ErrorMap(config["map"], arrays["map.exponents"], arrays["map.index"], arrays["map.log_error"]),
             Ordering(**ordering),
-            Evidence(arrays["val.nsd_ids"], arrays["val.signals"], arrays["val.errors"]),
-            Settings(float(config["scale"]), int(config["max_level"]), float(config["unit"])),
+            Evidence(arrays["val.nsd_ids"], arrays["val.signals"], arrays["val.errors"], float(config["truncation"])),
+            Settings(float(config["scale"]), int(config["max_level"]), float(config["spread"])),
             list(config["members"]),
             dict(manifest.inputs),
         )

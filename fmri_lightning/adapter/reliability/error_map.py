@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.metrics.calibration import spearman
 
-Kind = Literal["log_linear", "isotonic", "constant"]
-KINDS: tuple[Kind, ...] = ("log_linear", "isotonic")
+Kind = Literal["power_law", "isotonic_variance", "isotonic_ratio", "constant"]
+KINDS: tuple[Kind, ...] = ("power_law", "isotonic_variance", "isotonic_ratio")
 FOLDS = 5
 MIN_STIMULI = 15
 """Three a fold: with fewer, neither map nor ordering can be judged."""
 RESAMPLES = 2000
 
 _TINY = 1e-12
+NO_EXPONENTS = np.zeros(3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +31,9 @@ class ErrorMap:
     """Piecewise linear and rising, in logarithms; beyond the val pictures it keeps the value of the last one.
 
     Attributes:
-        kind: log_linear (a power law of both numbers, exponents at least 0), isotonic (any rising function of their
-            sum), or constant.
-        exponents: Of the two numbers in log_linear, (2,) float64.
+        kind: power_law (of all numbers, exponents at least 0), isotonic_variance (any rising function of model plus
+            repeats), isotonic_ratio (of the same times faintness), or constant.
+        exponents: Of the three numbers in power_law, (3,) float64.
         index: Knots, ascending, (k,) float64.
         log_error: Logarithm of the RMS error at each knot, (k,) float64, never falling.
     """
@@ -43,7 +44,7 @@ class ErrorMap:
     log_error: NDArray[np.float64]
 
     def errors(self, signals: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Expected RMS errors of items with both numbers (n, 2), (n,), standardised."""
+        """Expected RMS errors of items with their numbers (n, 3), (n,), standardised."""
         index = _index(self.kind, self.exponents, signals)
         return np.asarray(np.exp(np.interp(index, self.index, self.log_error)))
 
@@ -76,7 +77,7 @@ def fit_error_map(
     """Fit the map, and judge it.
 
     Args:
-        signals: Both numbers of each item, (n, 2), at least 0.
+        signals: Model, repeats and faintness of each item, (n, 3), at least 0.
         errors: RMS error of each item's prediction, (n,), standardised, above 0.
         nsd_ids: Picture of each item, (n,); items of one are held out together.
         seed: Of folds and resampling.
@@ -96,28 +97,41 @@ def fit_error_map(
             f"reliability: {len(stimuli)} val pictures are too few to learn errors from, {MIN_STIMULI} are needed; "
             "index more sessions: fmri-lightning index"
         )
-    log_errors = np.log(np.maximum(values, _TINY))
+    expected, fold = held_out_errors(signals, values, nsd_ids, seed)
+    ordering = _ordering(expected, values, fold, block, seed)
+    kind = _choose(signals, values, block, seed) if ordering.useful else "constant"
+    return _fit(kind, signals, values), ordering
+
+
+def held_out_errors(
+    signals: NDArray[np.float64], errors: NDArray[np.float64], nsd_ids: NDArray[np.integer], seed: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Expect the error of each item by a map that was chosen and fitted on the pictures of the other folds.
+
+    Args:
+        signals: As for :func:`fit_error_map`, (n, 3).
+        errors: RMS errors, (n,).
+        nsd_ids: Picture of each item, (n,).
+        seed: Of the folds.
+
+    Returns:
+        Expected RMS errors (n,), and the fold of each item (n,).
+    """
+    stimuli, block = np.unique(nsd_ids, return_inverse=True)
     fold = _folds(len(stimuli), seed)[block]
-    expected = np.empty(len(values))
+    expected = np.empty(len(errors))
     for f in range(FOLDS):
         rest = fold != f
-        kind = _choose(signals[rest], log_errors[rest], block[rest], seed)
-        expected[~rest] = _fit(kind, signals[rest], log_errors[rest]).errors(signals[~rest])
-    ordering = _ordering(expected, values, fold, block, seed)
-    kind = _choose(signals, log_errors, block, seed) if ordering.useful else "constant"
-    fitted = _fit(kind, signals, log_errors)
-    # The mean of a logarithm lies below that of what it is of: the mean squared error is to be right on average.
-    shift = 0.5 * np.log(np.square(values).mean() / np.square(fitted.errors(signals)).mean())
-    return ErrorMap(kind, fitted.exponents, fitted.index, fitted.log_error + shift), ordering
+        kind = _choose(signals[rest], errors[rest], block[rest], seed)
+        expected[~rest] = _fit(kind, signals[rest], errors[rest]).errors(signals[~rest])
+    return expected, fold
 
 
 def _folds(n: int, seed: int) -> NDArray[np.int64]:
     return np.asarray(np.random.default_rng(seed).permutation(n) % FOLDS)
 
 
-def _choose(
-    signals: NDArray[np.float64], log_errors: NDArray[np.float64], block: NDArray[np.integer], seed: int
-) -> Kind:
+def _choose(signals: NDArray[np.float64], errors: NDArray[np.float64], block: NDArray[np.integer], seed: int) -> Kind:
     """Choose the map whose held-out logarithms are nearest."""
     _, own = np.unique(block, return_inverse=True)
     fold = _folds(int(own.max()) + 1, seed)[own]
@@ -126,41 +140,49 @@ def _choose(
         loss = 0.0
         for f in range(FOLDS):
             rest = fold != f
-            found = np.log(_fit(kind, signals[rest], log_errors[rest]).errors(signals[~rest]))
-            loss += float(np.square(found - log_errors[~rest]).sum())
+            found = _log(_fit(kind, signals[rest], errors[rest]).errors(signals[~rest]))
+            loss += float(np.square(found - _log(errors[~rest])).sum())
         losses.append(loss)
     return KINDS[int(np.argmin(losses))]
 
 
-def _fit(kind: Kind, signals: NDArray[np.float64], log_errors: NDArray[np.float64]) -> ErrorMap:
+def _fit(kind: Kind, signals: NDArray[np.float64], errors: NDArray[np.float64]) -> ErrorMap:
+    fitted = _of_logarithms(kind, signals, _log(errors))
+    # The mean of a logarithm lies below that of what it is of: the mean squared error is to be right on average.
+    shift = 0.5 * float(np.log(max(np.square(errors).mean(), _TINY) / np.square(fitted.errors(signals)).mean()))
+    return ErrorMap(kind, fitted.exponents, fitted.index, fitted.log_error + shift)
+
+
+def _of_logarithms(kind: Kind, signals: NDArray[np.float64], log_errors: NDArray[np.float64]) -> ErrorMap:
     mean = float(log_errors.mean())
     if kind == "constant":
-        return ErrorMap(kind, np.zeros(2), np.zeros(1), np.array([mean]))
-    if kind == "log_linear":
+        return ErrorMap(kind, NO_EXPONENTS, np.zeros(1), np.array([mean]))
+    if kind == "power_law":
         from scipy.optimize import nnls
 
-        logs = _logs(signals)
+        logs = _log(signals)
         exponents = nnls(logs - logs.mean(axis=0), log_errors - mean)[0]
         index = logs @ exponents
         ends = np.array([index.min(), index.max()])
         return ErrorMap(kind, exponents, ends, ends + mean - float(index.mean()))
     from sklearn.isotonic import IsotonicRegression
 
-    index = _index(kind, np.zeros(2), signals)
+    index = _index(kind, NO_EXPONENTS, signals)
     found = IsotonicRegression(out_of_bounds="clip").fit(index, log_errors)
-    return ErrorMap(kind, np.zeros(2), np.asarray(found.X_thresholds_), np.asarray(found.y_thresholds_))
+    return ErrorMap(kind, NO_EXPONENTS, np.asarray(found.X_thresholds_), np.asarray(found.y_thresholds_))
 
 
 def _index(kind: Kind, exponents: NDArray[np.float64], signals: NDArray[np.float64]) -> NDArray[np.float64]:
     if kind == "constant":
         return np.zeros(len(signals))
-    if kind == "log_linear":
-        return np.asarray(_logs(signals) @ exponents)
-    return np.asarray(np.log(np.maximum(signals.sum(axis=1), _TINY)))
+    if kind == "power_law":
+        return np.asarray(_log(signals) @ exponents)
+    variance = _log(signals[:, :2].sum(axis=1))
+    return variance + _log(signals[:, 2]) if kind == "isotonic_ratio" else variance
 
 
-def _logs(signals: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(np.log(np.maximum(signals, _TINY)))
+def _log(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.log(np.maximum(values, _TINY)))
 
 
 def _ordering(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from fmri_lightning.adapter.calibration import load_calibration
 from fmri_lightning.adapter.load import LoadedAdapter, load_adapter
@@ -28,7 +28,7 @@ from fmri_lightning.encoder.stored import read_checkpoint, require_inputs
 from fmri_lightning.encoder.uncertainty.leverage import MAX_RANK, RidgeLeverage, fit_leverage
 from fmri_lightning.encoder.uncertainty.passes import PASSES, drops
 from fmri_lightning.encoder.uncertainty.repeats import fit_repeat_noise
-from fmri_lightning.encoder.uncertainty.signals import ItemFeatures, TrialMode, Uncertainty
+from fmri_lightning.encoder.uncertainty.signals import TrialMode, Uncertainty
 from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.index.table import read_index
 from fmri_lightning.records import EmbeddingSpace, require_same_space
@@ -93,15 +93,6 @@ class TargetOf:
         target = target if self._calibration is None else padded_forward(self._calibration, target)
         difference = (target.astype(np.float64) - self._truth.rows(nsd_ids)) / self.std
         return np.asarray(np.sqrt(np.square(difference).mean(axis=1)))
-
-
-def source_embeddings(encoder: nn.Module, items: ItemFeatures, trial_mode: TrialMode) -> Vectors:
-    """Predict source embeddings of items, (n, dim), as predict does."""
-    if trial_mode != "average_outputs":
-        return padded_forward(encoder, items.means)
-    stops = np.cumsum(items.counts)[:-1]
-    outputs = padded_forward(encoder, items.trials)
-    return np.stack([part.mean(axis=0, dtype=np.float32) for part in np.split(outputs, stops)])
 
 
 def leverage_of(voxels: Voxels, max_rank: int = MAX_RANK) -> RidgeLeverage:
@@ -181,31 +172,31 @@ def fit_reliability(
     table = read_index(data.index_root, data.subject)
     rows, ids, trials = rows_of_pictures(table, np.unique(table.nsd_id[table.split == "val"]), mode)
     preprocess = Preprocess.load(subject_folder(data.preproc, data.subject)).eval()
-    items = item_features(
-        BetaStore.open(subject_folder(data.betas, data.subject)).betas, preprocess, rows, ids, trials
-    )
-    if encoder.space.std is None:
+    items = item_features(BetaStore.open(subject_folder(data.betas, data.subject)).betas, preprocess, rows, ids, trials)
+    if encoder.space.std is None or encoder.space.mean is None:
         raise BadInputError("the encoder carries no statistics of its training embeddings; fit it again")
     std = floor_std(torch.tensor(encoder.space.std).double()).numpy()
     _, per_picture = np.unique(np.repeat(ids, items.counts), return_counts=True)
     noise = fit_repeat_noise(padded_forward(encoder, items.trials) / std, per_picture)
     leverage = leverage_of(voxels, max_rank) if is_ridge else None
-    uncertainty = Uncertainty(std, leverage, [member for member, _ in loaded], noise, mode, passes)
+    uncertainty = Uncertainty(
+        np.asarray(encoder.space.mean), std, leverage, [member for member, _ in loaded], noise, mode, passes
+    )
     signals = uncertainty.signals(encoder, items)
-    errors = target.errors(source_embeddings(encoder, items, mode), ids)
+    errors = target.errors(uncertainty.predicted(encoder, items), ids)
     error_map, ordering = fit_error_map(signals, errors, ids)
     return Reliability(
         uncertainty,
         error_map,
         ordering,
-        Evidence(ids, signals, errors),
+        Evidence(ids, signals, errors, 0.0 if leverage is None else truncation_bound(leverage, items.means)),
         settings(target.space),
         [description for _, description in loaded],
         target.inputs,
     )
 
 
-def truncation_bound(leverage: RidgeLeverage, features: Tensor) -> float:
+def truncation_bound(leverage: RidgeLeverage, features: Vectors) -> float:
     """Largest relative error of the leverage of rows (n, n_features) by truncation; 0 for a whole basis."""
-    with torch.no_grad():
-        return float((leverage.bound(features) / leverage(features)).max())
+    rows = torch.from_numpy(features)
+    return float((leverage.bound(rows) / leverage(rows)).max())

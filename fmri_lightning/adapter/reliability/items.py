@@ -62,7 +62,7 @@ def rows_of_pictures(
     """
     rows = [np.flatnonzero(table.nsd_id == nsd_id) for nsd_id in nsd_ids]
     if trial_mode == "single":
-        rows = [row[None] for group in rows for row in group]
+        rows = [np.array([row]) for row in np.concatenate(rows)]
     first = np.array([group[0] for group in rows])
     shown = table.nsd_id[first].astype(np.int32)
     single = trial_mode == "single"

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from fmri_lightning.errors import BadInputError
 
-MAX_RANK = 1024
-"""Eigenvectors that are kept: 64 MB for 15,724 voxels."""
+MAX_RANK = 2048
+"""Eigenvectors that are kept: 129 MB for 15,724 voxels."""
 
 _NEGLIGIBLE = 1e-10
 """Eigenvalues below this part of the largest are zeros but for rounding."""
@@ -24,15 +24,15 @@ _NEGLIGIBLE = 1e-10
 class RidgeLeverage(nn.Module):
     """Leverage of rows, from the eigenvectors of the training rows' covariance.
 
-    Of a truncated basis the directions that were left out have eigenvalues between 0 and the largest one left out:
-    their part of the leverage lies between two numbers, the middle is taken, and :meth:`bound` says how far off it
-    can be.
+    Of a truncated basis the eigenvalues of the directions that were left out lie between the smallest and the largest
+    of them: their part of the leverage lies between two numbers, the middle is taken, and :meth:`bound` says how far
+    off it can be.
 
     Args:
         mean: Mean training row, (n_features,) float64.
         basis: Orthonormal columns, (n_features, rank) float32, by falling eigenvalue.
         eigenvalues: Of X'X, (rank,) float64.
-        left_out: Largest eigenvalue without a column, (1,) float64.
+        left_out: Smallest and largest eigenvalue without a column, (2,) float64.
         alphas: Penalties, (n_alphas,) float64; with several, the mean leverage over them.
         noise: Residual variance per dimension, (dim,) float64, squared unit of the embedding.
         n_train: Training rows, (1,) int64.
@@ -57,20 +57,22 @@ class RidgeLeverage(nn.Module):
         """Leverage of preprocessed betas (batch, n_features): (batch, 1) float64, at least 1 / n_train."""
         squares, rest = self._parts(features)
         per_alpha = [
-            (squares / (self.eigenvalues + alpha)).sum(dim=1) + rest * (1 / alpha + 1 / (self.left_out + alpha)) / 2
+            (squares / (self.eigenvalues + alpha)).sum(dim=1) + rest * (1 / (self.left_out + alpha)).mean()
             for alpha in self.alphas
         ]
-        return (torch.stack(per_alpha).mean(dim=0) + 1 / self.n_train)[:, None]
+        return torch.stack(per_alpha).mean(dim=0)[:, None] + 1 / self.n_train
 
     def bound(self, features: Tensor) -> Tensor:
         """Largest error of :meth:`forward` by truncation, (batch, 1) float64."""
         _, rest = self._parts(features)
-        halves = [rest * (1 / alpha - 1 / (self.left_out + alpha)) / 2 for alpha in self.alphas]
+        low, high = self.left_out
+        halves = [rest * (1 / (low + alpha) - 1 / (high + alpha)) / 2 for alpha in self.alphas]
         return torch.stack(halves).mean(dim=0)[:, None]
 
     def variance(self, features: Tensor) -> Tensor:
         """Variance of the predicted mean of rows (batch, n_features), (batch, dim) float64, without new noise."""
-        return self(features) * self.noise
+        variance: Tensor = self(features) * self.noise
+        return variance
 
     def _parts(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Squared coordinates in the basis (batch, rank), and squared length outside of it (batch,)."""
@@ -111,7 +113,9 @@ def fit_leverage(
         )
     mean = x.mean(axis=0)
     if not (np.isfinite(mean).all() and np.isfinite(residuals).all()):
-        raise BadInputError("leverage: training rows or residuals hold NaN or infinity; run again: fmri-lightning betas")
+        raise BadInputError(
+            "leverage: training rows or residuals hold NaN or infinity; run again: fmri-lightning betas"
+        )
     x -= mean
     dual = len(x) < x.shape[1]
     gram = x @ x.T if dual else x.T @ x
@@ -124,13 +128,15 @@ def fit_leverage(
         rank = min(rank, int((values > _NEGLIGIBLE * values[0]).sum()))
         vectors = x.T @ (vectors[:, :rank] / np.sqrt(values[:rank]))
     left_out = values[rank] if rank < len(values) and values[rank] > _NEGLIGIBLE * values[0] else 0.0
+    # In the dual form the voxels have directions that no training row has.
+    least = 0.0 if dual or not left_out else max(0.0, float(eigh(gram, eigvals_only=True, subset_by_index=[0, 0])[0]))
     used = _degrees_of_freedom(values[:rank], float(left_out), size - rank, alphas)
     noise = np.square(np.asarray(residuals, dtype=np.float64)).sum(axis=0) / max(len(x) - 1 - used, 1.0)
     arrays = {
         "mean": mean,
         "basis": np.ascontiguousarray(vectors[:, :rank], dtype=np.float32),
         "eigenvalues": values[:rank].copy(),
-        "left_out": np.array([left_out]),
+        "left_out": np.array([least, left_out]),
         "alphas": np.array(alphas, dtype=np.float64),
         "noise": noise,
         "n_train": np.array([len(x)], dtype=np.int64),

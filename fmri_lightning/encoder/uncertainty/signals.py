@@ -1,4 +1,4 @@
-"""What is known of a prediction's error before anything is known of the truth: two numbers an item."""
+"""What is known of a prediction's error before anything is known of the truth: three numbers an item."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from fmri_lightning.encoder.uncertainty.repeats import RepeatNoise, within_varia
 from fmri_lightning.errors import BadInputError
 
 TrialMode = Literal["average", "average_outputs", "single"]
+_TINY = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +46,15 @@ class ItemFeatures:
 
 
 class Uncertainty(nn.Module):
-    """The two numbers of an item, both standardised variances (1 is the variance of true embeddings).
+    """The three numbers of an item; variances are standardised (1 is the variance of true embeddings).
 
     *model*: what the weights do not know. Of a ridge its leverage times the noise; of a network the variance over
     dropout masks; of several encoders the variance between them on top. *repeats*: what the item's own measurement
-    leaves open, falling with the number of repeats.
+    leaves open, falling with the number of repeats. *faintness*: one over the mean squared distance of the prediction
+    from the mean embedding: a regression that finds little in the betas stays near the mean.
 
     Args:
+        mean: Mean true embedding of the training pictures, (dim,).
         std: Standard deviation per dimension of true embeddings of the training pictures, (dim,).
         leverage: Of a ridge; None of a network.
         members: Further encoders of the same inputs, an ensemble with the first.
@@ -62,6 +65,7 @@ class Uncertainty(nn.Module):
 
     def __init__(
         self,
+        mean: NDArray[np.floating],
         std: NDArray[np.floating],
         leverage: RidgeLeverage | None,
         members: list[nn.Module],
@@ -70,26 +74,34 @@ class Uncertainty(nn.Module):
         passes: int = PASSES,
     ) -> None:
         super().__init__()
-        self.std = np.asarray(std, dtype=np.float64)
+        self.mean, self.std = np.asarray(mean, dtype=np.float64), np.asarray(std, dtype=np.float64)
         self.leverage = leverage
         self.members = nn.ModuleList(members)
         self.repeats, self.trial_mode, self.passes = repeats, trial_mode, passes
 
     def signals(self, encoder: nn.Module, items: ItemFeatures) -> NDArray[np.float64]:
-        """Compute both numbers.
+        """Compute all numbers.
 
         Args:
             encoder: Maps features (batch, n_features) to raw embeddings (batch, dim).
             items: Features.
 
         Returns:
-            (n, 2) float64: model, repeats. An item's row does not depend on the other items.
+            (n, 3) float64: model, repeats, faintness, at least 0. An item's row does not depend on the other items.
         """
         model = self._of_leverage(items) if self.leverage is not None else self._of_dropout(encoder, items)
         if len(self.members):
             model = model + self._of_ensemble(encoder, items)
         within, _ = within_variance(padded_forward(encoder, items.trials) / self.std, items.counts)
-        return np.stack([model, self.repeats.of_mean(within, items.counts)], axis=1)
+        said = np.square((self.predicted(encoder, items) - self.mean) / self.std).mean(axis=1)
+        return np.stack([model, self.repeats.of_mean(within, items.counts), 1 / np.maximum(said, _TINY)], axis=1)
+
+    def predicted(self, encoder: nn.Module, items: ItemFeatures) -> Vectors:
+        """Predict source embeddings of items, (n, dim) float32, as predict does."""
+        if self.trial_mode != "average_outputs":
+            return padded_forward(encoder, items.means)
+        outputs = np.split(padded_forward(encoder, items.trials), np.cumsum(items.counts)[:-1])
+        return np.stack([part.mean(axis=0, dtype=np.float32) for part in outputs])
 
     def _of_leverage(self, items: ItemFeatures) -> NDArray[np.float64]:
         assert self.leverage is not None
