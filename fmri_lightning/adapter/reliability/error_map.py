@@ -11,9 +11,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from fmri_lightning.errors import BadInputError
-from fmri_lightning.metrics.calibration import spearman
 
 Kind = Literal["power_law", "isotonic_variance", "isotonic_ratio", "constant"]
 KINDS: tuple[Kind, ...] = ("power_law", "isotonic_variance", "isotonic_ratio")
@@ -192,25 +192,37 @@ def _ordering(
     block: NDArray[np.integer],
     seed: int,
 ) -> Ordering:
-    """Rank correlation within folds, averaged: maps of different folds are not compared with each other."""
+    """Rank correlation within folds, averaged: maps of different folds are not compared with each other.
 
-    def of(items: NDArray[np.int64]) -> float:
-        folds = [items[fold[items] == f] for f in range(FOLDS)]
-        found = [spearman(expected[part], errors[part]) if len(part) > 1 else np.nan for part in folds]
-        weights = np.array([len(part) for part in folds], dtype=np.float64)
-        known = np.isfinite(found)
-        # A fold whose items are all expected to be alike orders nothing.
-        return float((np.where(known, found, 0.0) * weights).sum() / weights.sum()) if known.any() else float("nan")
-
+    Resampled pictures keep the ranks they had, so that thousands of resamples are one matrix product.
+    """
     rng = np.random.default_rng(seed)
     n_stimuli = int(block.max()) + 1
-    members = [np.flatnonzero(block == stimulus) for stimulus in range(n_stimuli)]
-    of_fold = [np.unique(block[fold == f]) for f in range(FOLDS)]
-    resampled = []
-    for _ in range(RESAMPLES):
-        drawn = np.concatenate([rng.choice(stimuli, len(stimuli)) for stimuli in of_fold])
-        resampled.append(of(np.concatenate([members[stimulus] for stimulus in drawn])))
-    rho = of(np.arange(len(errors)))
-    known = np.array(resampled)[np.isfinite(resampled)]
-    low, high = np.percentile(known, [2.5, 97.5]) if np.isfinite(rho) and len(known) else (np.nan, np.nan)
+    rho, resampled = 0.0, np.zeros(RESAMPLES)
+    informed = False
+    for f in range(FOLDS):
+        items = np.flatnonzero(fold == f)
+        stimuli, own = np.unique(block[items], return_inverse=True)
+        drawn = rng.multinomial(len(stimuli), np.full(len(stimuli), 1 / len(stimuli)), size=RESAMPLES)
+        weights = np.r_[np.ones((1, len(items))), drawn[:, own]]
+        ranks = [np.asarray(rankdata(values[items])) for values in (expected, errors)]
+        found = _weighted_correlation(*ranks, weights)
+        informed |= bool(np.ptp(ranks[0]) > 0)
+        share = len(items) / len(errors)
+        rho, resampled = rho + share * float(found[0]), resampled + share * found[1:]
+    if not informed:
+        return Ordering(float("nan"), float("nan"), float("nan"), n_stimuli)
+    low, high = np.percentile(resampled, [2.5, 97.5])
     return Ordering(rho, float(low), float(high), n_stimuli)
+
+
+def _weighted_correlation(
+    a: NDArray[np.float64], b: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Correlation of a and b (n,) by each row of weights (m, n); 0 where one does not vary: it orders nothing."""
+    total = weights.sum(axis=1)
+    mean_a, mean_b = weights @ a / total, weights @ b / total
+    covariance = weights @ (a * b) / total - mean_a * mean_b
+    power = (weights @ (a * a) / total - mean_a**2) * (weights @ (b * b) / total - mean_b**2)
+    varies = power > _TINY
+    return np.where(varies, covariance / np.sqrt(np.where(varies, power, 1.0)), 0.0)

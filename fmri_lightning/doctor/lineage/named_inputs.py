@@ -11,7 +11,12 @@ from fmri_lightning.index.table import subject_folder
 from fmri_lightning.manifest import Manifest
 
 FILES = ("clip_cache", "target_cache", "embeddings", "out_of_fold")
-PARTS = {"encoder": "encoder_ckpt", "adapter": "adapter_ckpt", "calibration": "calibration"}
+PARTS = {
+    "encoder": "encoder_ckpt",
+    "adapter": "adapter_ckpt",
+    "calibration": "calibration",
+    "reliability": "reliability",
+}
 
 
 def of_manifest(path: Path, manifest: Manifest) -> dict[str, Path]:
