@@ -52,7 +52,8 @@ def write_small_subject(
     rng = np.random.default_rng(seed)
     ids = np.sort(rng.choice(5000, n_stimuli, replace=False)).astype(np.int32)
     split_of = np.array(["test", "val", "train", "train", "train"])[np.arange(n_stimuli) % 5]
-    shown = rng.permutation(np.repeat(np.arange(n_stimuli), 1 + np.arange(n_stimuli) % 3 if repeats is None else repeats))
+    repeats = 1 + np.arange(n_stimuli) % 3 if repeats is None else repeats
+    shown = rng.permutation(np.repeat(np.arange(n_stimuli), repeats))
     latents = rng.standard_normal((n_stimuli, 8))
     source = latents @ rng.standard_normal((8, dim)) + 2 * rng.standard_normal(dim)
     target = np.tanh(latents @ rng.standard_normal((8, target_dim))) * np.linspace(0.5, 3, target_dim) + 1

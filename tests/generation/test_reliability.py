@@ -135,16 +135,16 @@ def test_single_trials_have_levels_of_their_own(predict, brain, folder, tmp_path
 def test_another_reliability_is_another_run(predict, brain, folder, tmp_path):
     predict(tmp_path / "run", reliability=str(folder), data_limit=1)
     other = write(brain, tmp_path / "other", seed=1)
-    with pytest.raises(BadInputError, match="holds another run .reliability: "):
+    with pytest.raises(BadInputError, match=r"holds another run .reliability: "):
         predict(tmp_path / "run", reliability=str(other), data_limit=1)
-    with pytest.raises(BadInputError, match="holds another run .reliability: "):
+    with pytest.raises(BadInputError, match=r"holds another run .reliability: "):
         predict(tmp_path / "run", data_limit=1)
 
 
 def test_other_families_and_foreign_embeddings_refuse_it(predict, brain, folder, tmp_path):
     with pytest.raises(UsageError, match="family nearest_neighbour has no noise level"):
         predict(tmp_path / "a", reliability=str(folder), decoder=DecoderConfig("nearest_neighbour"))
-    with pytest.raises(UsageError, match="takes no --model.reliability"):
+    with pytest.raises(UsageError, match=r"takes no --model.reliability"):
         predict(
             tmp_path / "b",
             reliability=str(folder),
