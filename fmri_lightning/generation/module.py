@@ -197,8 +197,8 @@ class ReconstructionModule(LightningModule):
             raise UsageError(f"family {self.decoder_config.family} knows no noise level; set --model.noise_level 0")
         if self.reliability is not None and not levelled:
             raise UsageError(
-                f"family {self.decoder_config.family} knows no noise level; leave --model.reliability out, or draw with "
-                "unclip or mini"
+                f"family {self.decoder_config.family} knows no noise level; leave --model.reliability out, or "
+                "draw with unclip or mini"
             )
         if self.compiled and not has_transformer_blocks(self.decoder_config):
             raise UsageError("this decoder has no transformer blocks to compile; leave --model.compile out")

@@ -108,8 +108,8 @@ def test_trials_of_a_picture_are_held_out_together():
 
 def test_refusals():
     signals, errors, ids = planted()
-    with pytest.raises(BadInputError, match="14 val pictures are too few"):
-        fit_error_map(signals[:14], errors[:14], ids[:14])
+    with pytest.raises(BadInputError, match="9 val pictures are too few"):
+        fit_error_map(signals[:9], errors[:9], ids[:9])
     for broken in (signals, errors):
         copied = [signals.copy(), errors.copy()]
         copied[broken is errors].flat[5] = np.nan

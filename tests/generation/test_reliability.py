@@ -142,7 +142,7 @@ def test_another_reliability_is_another_run(predict, brain, folder, tmp_path):
 
 
 def test_other_families_and_foreign_embeddings_refuse_it(predict, brain, folder, tmp_path):
-    with pytest.raises(UsageError, match="family nearest_neighbour has no noise level"):
+    with pytest.raises(UsageError, match="family nearest_neighbour knows no noise level; leave"):
         predict(tmp_path / "a", reliability=str(folder), decoder=DecoderConfig("nearest_neighbour"))
     with pytest.raises(UsageError, match=r"takes no --model.reliability"):
         predict(

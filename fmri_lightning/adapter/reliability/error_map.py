@@ -18,8 +18,8 @@ from fmri_lightning.errors import BadInputError
 Kind = Literal["power_law", "isotonic_variance", "isotonic_ratio", "constant"]
 KINDS: tuple[Kind, ...] = ("power_law", "isotonic_variance", "isotonic_ratio")
 FOLDS = 5
-MIN_STIMULI = 15
-"""Three a fold: with fewer, neither map nor ordering can be judged."""
+MIN_STIMULI = 10
+"""Two a fold: with fewer, neither map nor ordering can be judged."""
 RESAMPLES = 2000
 
 _TINY = 1e-12
@@ -86,7 +86,7 @@ def fit_error_map(
         The map, constant where the ordering is not useful, and the ordering.
 
     Raises:
-        BadInputError: Fewer than 15 pictures, or a number that is not finite.
+        BadInputError: Fewer than 10 pictures, or a number that is not finite.
     """
     values = np.asarray(errors, dtype=np.float64)
     if not (np.isfinite(signals).all() and np.isfinite(values).all()) or (signals < 0).any():
@@ -205,9 +205,9 @@ def _ordering(
         stimuli, own = np.unique(block[items], return_inverse=True)
         drawn = rng.multinomial(len(stimuli), np.full(len(stimuli), 1 / len(stimuli)), size=RESAMPLES)
         weights = np.r_[np.ones((1, len(items))), drawn[:, own]]
-        ranks = [np.asarray(rankdata(values[items])) for values in (expected, errors)]
-        found = _weighted_correlation(*ranks, weights)
-        informed |= bool(np.ptp(ranks[0]) > 0)
+        ranks_expected, ranks_errors = rankdata(expected[items]), rankdata(errors[items])
+        found = _weighted_correlation(ranks_expected, ranks_errors, weights)
+        informed |= bool(np.ptp(ranks_expected) > 0)
         share = len(items) / len(errors)
         rho, resampled = rho + share * float(found[0]), resampled + share * found[1:]
     if not informed:
