@@ -44,7 +44,7 @@ def reliability(
     Args:
         encoder_ckpt: Fitted encoder.
         adapter_ckpt: Fitted adapter; leave it out where predict uses none.
-        calibration: Folder of a calibration; name it where predict uses it.
+        calibration: Folder of a calibration, where predict uses one; null for none.
         members: Further encoders of the same inputs, fitted with other seeds: what they disagree about is uncertain.
             They are copied into the artefact; null for none.
         index_root: Folder of the index.
@@ -55,7 +55,7 @@ def reliability(
         subject: Subject, for instance subj01.
         trial_mode: How predict will use repeats: average, average_outputs or single; null takes the encoder's.
         scale: Factor on the expected error before it becomes a level; 0 gives level 0 throughout.
-        max_level: Largest level given, 0 to 999: what the generator was trained at. null takes 350 for the mini model
+        max_level: Largest level given, 0..999: what the generator was trained at. null takes 350 for the mini model
             and 999 for others.
         embedding_scale: Where the generator adds noise: standardised embeddings, or raw ones; null takes raw for
             vit-h-14, which Stable Diffusion 2.1 unCLIP reads as it is, and standardised for others.
