@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from fmri_lightning.errors import BadInputError, ResourceError, StageError
-from fmri_lightning.generation.decoder import DecoderConfig
+from fmri_lightning.generation.decoder import ALONE, DecoderConfig
 from fmri_lightning.generation.predictions import read_predictions
 from fmri_lightning.locks import run_lock
 from tests.generation.conftest import pictures, summary
@@ -162,11 +162,11 @@ def record_shapes(monkeypatch, fits=lambda n: True):
 
     draw, shapes = UnclipDecoder.draw, []
 
-    def recorded(self, embeddings, seeds, options, unconditional=False):
+    def recorded(self, embeddings, seeds, options, unconditional=False, steering=ALONE):
         shapes.append(len(embeddings))
         if not fits(len(embeddings)):
             raise torch.cuda.OutOfMemoryError("too much")
-        return draw(self, embeddings, seeds, options, unconditional)
+        return draw(self, embeddings, seeds, options, unconditional, steering)
 
     monkeypatch.setattr(UnclipDecoder, "draw", recorded)
     return shapes
