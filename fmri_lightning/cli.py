@@ -54,6 +54,9 @@ COMMANDS: dict[str, Command] = {
     "calibrate": Command(
         "give an encoder's predictions the spread of real embeddings", "fmri_lightning.adapter.command:calibrate"
     ),
+    "reliability": Command(
+        "learn on val pictures how far off each prediction is", "fmri_lightning.adapter.reliability.command:reliability"
+    ),
     "predict": Command("draw pictures from brain activity"),
     "evaluate": Command("score pictures by published protocols", "fmri_lightning.evaluation.command:evaluate"),
     "ratings": Command(

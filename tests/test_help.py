@@ -24,7 +24,7 @@ UNIT_SUFFIXES = ("_px", "_s", "_ms", "_mm", "_gb", "_mib", "_hz", "_steps", "_se
 DIMENSIONLESS = {
     "counts": """limit shared unique repeats jobs k resamples n_trials n_checks stimuli test seeds chains warmup
         draws batch_size n_samples nsd_ids gallery_limit cpu_threads n_scenes n_heldout_scenes voxels samples
-        wandb_max_rows trials every_n_epochs""",
+        wandb_max_rows trials every_n_epochs passes max_rank""",
     "sizes of networks": """dim hidden hidden_size n_layers n_heads n_blocks channels latent_channels norm_groups
         layers_per_block head_dim latent_side""",
     "seeds": "seed",

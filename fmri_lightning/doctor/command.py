@@ -33,8 +33,8 @@ def doctor(
             default none is asked.
         expect: A run folder: compare its voxels, trials, test size, cosine and top-1 with published figures; by
             default none is compared.
-        show: Any artefact of ours (index, betas, preproc, CLIP cache, checkpoint, calibration, run, evaluation,
-            generator): print what it is, its settings, and what it was made from; by default none is shown.
+        show: Any artefact of ours (index, betas, preproc, CLIP cache, checkpoint, calibration, reliability, run,
+            evaluation, generator): print what it is, its settings, and what it was made from; by default none is shown.
         verify: With --show: hash every byte again, also of large files.
         fetch: Configuration files of predict, or names of embedding spaces: download the hub files that they would
             load, for nodes without a network; by default nothing is downloaded.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fmri_lightning.errors import ResourceError
+from fmri_lightning.generation.controls import NEEDS_BRAIN
 from fmri_lightning.generation.decoder import RETRIEVAL, Decoder, DecoderConfig, Steering, family_files
 from fmri_lightning.generation.sampler import SamplingOptions
 
@@ -119,9 +120,14 @@ def bill(module: ReconstructionModule, n_left: int, n_done: int) -> str:
     if config.family == RETRIEVAL:
         return f"{module.run_folder}\ndry run: {n_left} pictures to look up ({n_done} done)"
     world, evaluations = module.trainer.world_size, options.evaluations(module.low_level_ckpt is not None)
+    own = (
+        ""
+        if module.reliability is None or module.condition not in NEEDS_BRAIN
+        else ", each at a noise_level of its own"
+    )
     return (
         f"{module.run_folder}\n"
-        f"dry run: {n_left} pictures to draw ({n_done} done), {evaluations} U-Net evaluations each, "
+        f"dry run: {n_left} pictures to draw{own} ({n_done} done), {evaluations} U-Net evaluations each, "
         f"{n_left * evaluations} in all, in batches of {module.batch_size} on {world} "
         f"device{'' if world == 1 else 's'}; weights of {family_files(config).model_name(config)}: {_stored(config)}"
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from fmri_lightning.errors import ResourceError
@@ -103,13 +104,12 @@ class BatchDrawer:
         # The last unit is repeated up to the fixed shape: kernels round by shape, never by content.
         missing = self.shape - len(units)
         blurry = self._blurry(units)
-        steering = ALONE if blurry is None else Steering(start=_padded(blurry, missing))
         found: Drawn = self._decoder.draw(
             _padded(embeddings, missing),
             seeds + seeds[-1:] * missing,
             self._options,
             unconditional=self._unconditional,
-            steering=steering,
+            steering=self._steering([row for row, _ in units], blurry, missing),
         )
         images = found.images[: len(units)]
         mixed = images if self._layouts is None or blurry is None else self._layouts.blended(images, blurry)
@@ -142,6 +142,14 @@ class BatchDrawer:
             return None
         assert self._table.low_level is not None
         return self._layouts.pictures(self._table.low_level[[row for row, _ in units]])
+
+    def _steering(self, rows: list[int], blurry: torch.Tensor | None, missing: int) -> Steering:
+        """What steers these rows beside their embeddings, the last one repeated up to the batch shape."""
+        levels = self._table.noise_level
+        if levels is None and blurry is None:
+            return ALONE
+        own = None if levels is None else _padded(torch.from_numpy(levels[rows].astype(np.int64)), missing)
+        return Steering(noise_levels=own, start=None if blurry is None else _padded(blurry, missing))
 
 
 def _padded(rows: torch.Tensor, missing: int) -> torch.Tensor:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from fmri_lightning.adapter.reliability.items import item_features
 from fmri_lightning.betas.rows import average_repeats
+from fmri_lightning.encoder.padded import Vectors, padded_forward
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.generation.controls import Condition, shuffled_partners
 from fmri_lightning.generation.inputs import Inputs
@@ -21,12 +22,10 @@ from fmri_lightning.generation.low_level import LowLevel, latents_of_items
 from fmri_lightning.generation.nearest import first_by_hash, nearest, training_ids
 from fmri_lightning.generation.plan import TrialMode
 from fmri_lightning.generation.predictions import Predictions
+from fmri_lightning.generation.sampler import NoiseMode
 from fmri_lightning.metrics.cosine import cosine, mean_vector_cosine
 
-BATCH = 64
-"""Rows of every batch of the front end; the last one is padded, because BLAS rounds by shape."""
-
-Vectors = NDArray[np.float32]
+__all__ = ["FrontEnd", "padded_forward", "run_front_end"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,7 @@ def run_front_end(
     gallery_limit: int | None,
     seed: int,
     low_level: LowLevel | None = None,
+    noise_mode: NoiseMode = "add",
 ) -> FrontEnd:
     """Compute the embeddings of a run.
 
@@ -61,6 +61,7 @@ def run_front_end(
         gallery_limit: Training stimuli of the nearest-neighbour gallery; None takes all.
         seed: Seed of the run; decides the derangement of condition shuffled.
         low_level: Where the layout comes from; None where embeddings steer alone.
+        noise_mode: What a noise level does; decides which level stands for an expected error.
 
     Returns:
         Predictions and baselines.
@@ -68,6 +69,7 @@ def run_front_end(
     items, chosen = inputs.items, inputs.chosen
     source, target, drawn_from = _conditioned(inputs, condition, trial_mode, seed)
     used, cache = (source, inputs.clip_cache) if source is not None else (target, inputs.target_cache)
+    levels = _noise_levels(inputs, condition, seed, noise_mode)
     pred_gt = np.full(len(items), np.nan, np.float32)
     nn_ids, nn_cosine = np.full(len(items), -1, np.int32), np.full(len(items), np.nan, np.float32)
     baseline, gallery = None, np.empty(0, np.int32)
@@ -94,6 +96,7 @@ def run_front_end(
         nn_cosine=nn_cosine[chosen],
         drawn_from_nsd_id=drawn_from[chosen],
         low_level=None if latents is None else latents[chosen],
+        noise_level=None if levels is None else levels[chosen],
     )
     return FrontEnd(predictions, baseline, len(gallery))
 
@@ -141,6 +144,18 @@ def _conditioned(
         return *_training_mean(inputs), own
     dim = 0 if inputs.target_space is None else inputs.target_space.dim
     return None, np.zeros((len(items), dim), np.float32), own
+
+
+def _noise_levels(inputs: Inputs, condition: Condition, seed: int, noise_mode: NoiseMode) -> NDArray[np.int32] | None:
+    """Noise level of each item of the full test set; a shuffled item has its partner's, as it has its embedding."""
+    if inputs.reliability is None:
+        return None
+    items = inputs.items
+    features = item_features(inputs.store.betas, inputs.preprocess, items.rows, items.nsd_id, items.global_trial)
+    levels: NDArray[np.int32] = inputs.reliability.levels(
+        inputs.reliability.expected_errors(inputs.encoder, features), noise_mode
+    )
+    return levels[shuffled_partners(items, seed)] if condition == "shuffled" else levels
 
 
 def _predicted(inputs: Inputs, trial_mode: TrialMode) -> tuple[Vectors | None, Vectors | None]:
@@ -200,24 +215,3 @@ def _training_mean(inputs: Inputs) -> tuple[Vectors, Vectors]:
 
     source = mean_of(inputs.clip_cache)
     return source, _adapted(inputs, source) if inputs.target_cache is None else mean_of(inputs.target_cache)
-
-
-def padded_forward(module: torch.nn.Module, rows: Vectors) -> Vectors:
-    """Run a module over rows in batches of one fixed shape, in float32 on the CPU.
-
-    Args:
-        module: Maps (batch, n) to (batch, m), each row by itself.
-        rows: (count, n) float32.
-
-    Returns:
-        (count, m) float32.
-    """
-    module.eval()
-    outputs = []
-    with torch.no_grad():
-        for start in range(0, len(rows), BATCH):
-            batch = np.zeros((BATCH, rows.shape[1]), np.float32)
-            part = rows[start : start + BATCH]
-            batch[: len(part)] = part
-            outputs.append(module(torch.from_numpy(batch))[: len(part)].float().numpy())
-    return np.concatenate(outputs)

@@ -35,6 +35,7 @@ class Inputs:
         encoder: Features to raw source embeddings, or None.
         adapter: Source to target embeddings, or None.
         calibration: Correction of predicted target embeddings, or None.
+        reliability: Expected error of each prediction, or None.
         given: Embeddings of another system, or None.
         given_is_target: Whether those are in the decoder's space already.
         clip_cache: True source embeddings, or None.
@@ -52,6 +53,7 @@ class Inputs:
     encoder: Any = None
     adapter: Any = None
     calibration: Any = None
+    reliability: Any = None
     given: EmbeddingCache | None = None
     given_is_target: bool = False
     clip_cache: EmbeddingCache | None = None
@@ -68,6 +70,7 @@ def open_inputs(
     calibration: str | None,
     condition: Condition,
     decoder_space: EmbeddingSpace | None,
+    reliability: str | None = None,
 ) -> Inputs:
     """Open and check all inputs of a run.
 
@@ -78,6 +81,7 @@ def open_inputs(
         calibration: Folder of a calibration, or None.
         condition: What the pictures are drawn from.
         decoder_space: Space the decoder needs, or None to stop at predictions.
+        reliability: Folder of a reliability, or None.
 
     Returns:
         The inputs.
@@ -104,6 +108,8 @@ def open_inputs(
         _open_brain(inputs, data, encoder_ckpt)
     if calibration is not None and condition in NEEDS_BRAIN:
         _open_calibration(inputs, calibration)
+    if reliability is not None and condition in NEEDS_BRAIN:
+        _open_reliability(inputs, reliability, data)
     if inputs.source_space is None and inputs.clip_cache is not None:
         inputs.source_space = inputs.clip_cache.space
     _check_spaces(inputs, data, adapter_ckpt, encoder_ckpt, decoder_space)
@@ -167,6 +173,17 @@ def _open_calibration(inputs: Inputs, folder: str) -> None:
     parts: dict[str, str] = {name: inputs.hashes[name] for name in ("encoder", "adapter") if name in inputs.hashes}
     inputs.calibration = load_calibration(folder, parts)
     inputs.hashes["calibration"] = inputs.calibration.content_hash
+
+
+def _open_reliability(inputs: Inputs, folder: str, data: ReconstructionDataModule) -> None:
+    from fmri_lightning.adapter.reliability.artefact import load_reliability
+
+    if inputs.encoder is None:
+        raise UsageError("a reliability belongs to an encoder; --data.embeddings takes no --model.reliability")
+    names = ("encoder", "adapter", "calibration", "split")
+    parts: dict[str, str] = {name: inputs.hashes[name] for name in names if name in inputs.hashes}
+    inputs.reliability = load_reliability(folder, parts, data.trial_mode)
+    inputs.hashes["reliability"] = inputs.reliability.content_hash
 
 
 def _take_given(inputs: Inputs, data: ReconstructionDataModule, decoder_space: EmbeddingSpace | None) -> None:

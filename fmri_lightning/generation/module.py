@@ -63,6 +63,8 @@ class ReconstructionModule(LightningModule):
             that reads none.
         adapter_ckpt: Adapter checkpoint written by fit; null where the encoder predicts the decoder's own space.
         calibration: Folder of a calibration of predictions; null for none.
+        reliability: Folder written by fmri-lightning reliability: every predicted embedding gets a noise level of its
+            own, and noise_level holds for the other conditions only. null takes noise_level for all.
         decoder: Which model draws.
         condition: predicted, or a control: true_target (decoder ceiling), true_source (its cost through the adapter),
             shuffled (another stimulus's prediction), mean (training mean), unconditional.
@@ -95,6 +97,7 @@ class ReconstructionModule(LightningModule):
         encoder_ckpt: str | None = None,
         adapter_ckpt: str | None = None,
         calibration: str | None = None,
+        reliability: str | None = None,
         decoder: DecoderConfig = DEFAULT_DECODER,
         condition: Condition = "predicted",
         guidance_scale: float = 5.0,
@@ -117,6 +120,7 @@ class ReconstructionModule(LightningModule):
     ) -> None:
         super().__init__()
         self.encoder_ckpt, self.adapter_ckpt, self.calibration = encoder_ckpt, adapter_ckpt, calibration
+        self.reliability = reliability
         self.decoder_config = decoder
         self.condition: Condition = condition
         self._sampling = (
@@ -194,7 +198,9 @@ class ReconstructionModule(LightningModule):
         torch.set_num_threads(self.cpu_threads)
         self._held.callback(torch.set_num_threads, threads)
         space = decoder_space(self.decoder_config, data)
-        inputs = open_inputs(data, self.encoder_ckpt, self.adapter_ckpt, self.calibration, self.condition, space)
+        inputs = open_inputs(
+            data, self.encoder_ckpt, self.adapter_ckpt, self.calibration, self.condition, space, self.reliability
+        )
         if self.low_level_ckpt is not None:
             self._low_level = open_low_level(inputs, data, self.low_level_ckpt, self.condition)
         self.trial_mode = data.trial_mode
@@ -214,12 +220,14 @@ class ReconstructionModule(LightningModule):
                 "family nearest_neighbour finds one picture by an embedding; --model.n_samples is 1 and "
                 "--model.condition is not unconditional"
             )
-        if (
-            self._sampling[2] != 0
-            and self.decoder_config.family != "none"
-            and not takes(self.decoder_config, "noise_level")
-        ):
+        levelled = self.decoder_config.family == "none" or takes(self.decoder_config, "noise_level")
+        if self._sampling[2] != 0 and not levelled:
             raise UsageError(f"family {self.decoder_config.family} knows no noise level; set --model.noise_level 0")
+        if self.reliability is not None and not levelled:
+            raise UsageError(
+                f"family {self.decoder_config.family} knows no noise level; leave --model.reliability out, or "
+                "draw with unclip or mini"
+            )
         if self.compiled and not has_transformer_blocks(self.decoder_config):
             raise UsageError("this decoder has no transformer blocks to compile; leave --model.compile out")
 
@@ -273,7 +281,13 @@ class ReconstructionModule(LightningModule):
     def _run_front_end(self, inputs: Inputs, resumed: bool) -> None:
         data = self.datamodule
         found = run_front_end(
-            inputs, self.condition, data.trial_mode, data.gallery_limit, self.run_seed, self._low_level
+            inputs,
+            self.condition,
+            data.trial_mode,
+            data.gallery_limit,
+            self.run_seed,
+            self._low_level,
+            self.options.noise_mode,
         )
         if self.n_samples > 1 and self.decoder_config.family != "none":
             load_chooser(data, found.predictions.source)  # better known now than after the last picture

@@ -188,6 +188,7 @@ def _summary(
             "preproc": data.preproc.as_posix(),
             "adapter": module.adapter_ckpt,
             "calibration": module.calibration,
+            **({} if module.reliability is None else {"reliability": module.reliability}),
             "decoder": {
                 "family": module.decoder_config.family,
                 "revision": module.decoder_config.revision,
@@ -235,6 +236,7 @@ def _result(table: Predictions, row: int) -> dict[str, Any]:
         "nn_nsdId": None if neighbour < 0 else neighbour,
         "nn_cosine": number(table.nn_cosine[row]),
         "image_path": result_path(table, row),
+        **({} if table.noise_level is None else {"noise_level": int(table.noise_level[row])}),
     }
 
 

@@ -35,20 +35,30 @@ class SmallSubject:
 
 
 def write_small_subject(
-    folder, n_stimuli=90, n_voxels=40, dim=16, target_dim=24, noise=1.0, seed=0, permute_test=False
+    folder,
+    n_stimuli=90,
+    n_voxels=40,
+    dim=16,
+    target_dim=24,
+    noise=1.0,
+    seed=0,
+    permute_test=False,
+    repeats=None,
 ) -> SmallSubject:
-    """Pictures with up to three trials each, in shuffled order; a fifth of them test, a fifth val.
+    """Pictures with up to three trials each (or ``repeats``), in shuffled order; a fifth of them test, a fifth val.
 
-    Voxels are a noisy linear function of eight latents, and so are the embeddings.
+    Voxels are a noisy linear function of eight latents, and so are the embeddings; ``noise`` may differ by picture.
     """
     rng = np.random.default_rng(seed)
     ids = np.sort(rng.choice(5000, n_stimuli, replace=False)).astype(np.int32)
     split_of = np.array(["test", "val", "train", "train", "train"])[np.arange(n_stimuli) % 5]
-    shown = rng.permutation(np.repeat(np.arange(n_stimuli), 1 + np.arange(n_stimuli) % 3))
+    repeats = 1 + np.arange(n_stimuli) % 3 if repeats is None else repeats
+    shown = rng.permutation(np.repeat(np.arange(n_stimuli), repeats))
     latents = rng.standard_normal((n_stimuli, 8))
     source = latents @ rng.standard_normal((8, dim)) + 2 * rng.standard_normal(dim)
     target = np.tanh(latents @ rng.standard_normal((8, target_dim))) * np.linspace(0.5, 3, target_dim) + 1
-    betas = latents[shown] @ rng.standard_normal((8, n_voxels)) + noise * rng.standard_normal((len(shown), n_voxels))
+    own = np.broadcast_to(noise, n_stimuli)[shown][:, None]
+    betas = latents[shown] @ rng.standard_normal((8, n_voxels)) + own * rng.standard_normal((len(shown), n_voxels))
     table = _table(ids[shown], split_of[shown])
     if permute_test:
         test = np.flatnonzero(table.split == "test")

@@ -12,13 +12,14 @@ from fmri_lightning.doctor.leaks.checkpoints import check_adapter, check_encoder
 from fmri_lightning.doctor.leaks.fingerprint import check_fingerprint
 from fmri_lightning.doctor.leaks.gallery import check_results
 from fmri_lightning.doctor.leaks.parts import RunParts
+from fmri_lightning.doctor.leaks.reliabilities import check_reliability
 from fmri_lightning.doctor.leaks.ridge import check_ridge
 
-OPTIONAL = ("index", "betas", "clip_cache", "target_cache", "encoder", "adapter", "calibration")
+OPTIONAL = ("index", "betas", "clip_cache", "target_cache", "encoder", "adapter", "calibration", "reliability")
 
 
 def check_run(run: Path) -> Iterator[str]:
-    """Check index, betas, preprocessing, caches, encoder, adapter, calibration, results and fingerprint of a run.
+    """Check everything that a run was made from, its results and its fingerprint.
 
     Args:
         run: Folder written by predict.
@@ -44,6 +45,8 @@ def check_run(run: Path) -> Iterator[str]:
         yield from check_adapter(parts)
     if parts.used("calibration"):
         yield from check_calibration(parts)
+    if parts.used("reliability"):
+        yield from check_reliability(parts)
     yield from check_results(parts)
     yield check_fingerprint(parts)
     absent = [name for name in OPTIONAL if not parts.used(name)]

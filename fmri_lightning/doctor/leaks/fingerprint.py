@@ -68,8 +68,8 @@ def _hash_at_hand(name: str, parts: RunParts) -> str | None:
         return str(read_checkpoint(parts.checkpoint_path(name), "encoder")["fmri_lightning"]["content_hash"])
     if name in ("betas", "preproc"):
         return read_manifest(parts.folder_of(name), name).content_hash
-    if name == "calibration" and parts.model.get("calibration") is not None:
-        return read_manifest(parts.model["calibration"], "calibration").content_hash
+    if name in ("calibration", "reliability") and parts.model.get(name) is not None:
+        return read_manifest(parts.model[name], name).content_hash
     if parts.index is None:
         return None
     return {"index": parts.index.content_hash, "split": str(parts.index.config["split_hash"])}.get(name)

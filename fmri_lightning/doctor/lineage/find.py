@@ -18,6 +18,7 @@ LAYOUT = {
     "encoder": ("checkpoints/*/*/*.ckpt", "*/*/*.ckpt"),
     "adapter": ("checkpoints/clip_adapter/*/*/*.ckpt", "clip_adapter/*/*/*.ckpt"),
     "calibration": ("checkpoints/calibration/*/*", "calibration/*/*"),
+    "reliability": ("checkpoints/reliability/*/*", "reliability/*/*"),
     "out_of_fold": ("checkpoints/*/*/out_of_fold", "*/*/out_of_fold", "out_of_fold"),
 }
 LIKE = {

@@ -11,7 +11,13 @@ from fmri_lightning.index.table import subject_folder
 from fmri_lightning.manifest import Manifest
 
 FILES = ("clip_cache", "target_cache", "low_level_cache", "embeddings", "out_of_fold")
-PARTS = {"encoder": "encoder_ckpt", "adapter": "adapter_ckpt", "calibration": "calibration", "low_level": "low_level"}
+PARTS = {
+    "encoder": "encoder_ckpt",
+    "adapter": "adapter_ckpt",
+    "calibration": "calibration",
+    "reliability": "reliability",
+    "low_level": "low_level",
+}
 
 
 def of_manifest(path: Path, manifest: Manifest) -> dict[str, Path]:

@@ -13,7 +13,9 @@ from fmri_lightning.errors import BadInputError, StageError
 from fmri_lightning.manifest import file_fingerprint
 
 # The deepest first, so that run → encoder → preproc → betas → index is one branch.
-ORDER = ("run", "encoder", "low_level", "adapter", "calibration", "preproc", "betas", "index", "out_of_fold")
+ORDER = (
+    "run", "encoder", "low_level", "adapter", "calibration", "reliability", "preproc", "betas", "index", "out_of_fold",
+)  # fmt: skip
 OF_FILES = ("index", "betas")
 """Kinds whose other inputs are raw files, named relative to config["root"]."""
 NO_FILES = ("index", "split", "split_file")

@@ -98,6 +98,13 @@ def _calibration(artefact: Artefact) -> str:
     return "matches its tensors"
 
 
+def _reliability(artefact: Artefact) -> str:
+    from fmri_lightning.adapter.reliability.artefact import load_reliability
+
+    load_reliability(artefact.path, artefact.inputs, None)
+    return "matches its tensors"
+
+
 def _run(artefact: Artefact) -> str:
     from fmri_lightning.generation.shards import is_whole, read_records
 
@@ -162,6 +169,7 @@ CHECKS: dict[str, Callable[[Artefact], str]] = {
     "encoder": _checkpoint,
     "adapter": _checkpoint,
     "calibration": _calibration,
+    "reliability": _reliability,
     "reconstructions": _run,
     "evaluation": _scores("scores.parquet"),
     "ratings": _scores("ratings.parquet"),

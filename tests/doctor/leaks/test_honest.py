@@ -34,7 +34,7 @@ def test_an_honest_run_passes_every_check(run):
         "results: 6 items, all of them test",
         "gallery: 100 training stimuli",
         "run: made from the inputs at hand",
-        "not there to check, for the run read none: calibration$",
+        "not there to check, for the run read none: calibration, reliability$",
     ):
         assert len([line for line in lines if re.search(words, line)]) == 1, words
 
@@ -64,7 +64,7 @@ def test_given_embeddings_are_checked_as_far_as_they_go(parts, tmp_path):
     lines = list(leaks(run))
     assert any(line.startswith("embeddings: 20 pictures as hashed") for line in lines)
     assert any(line.startswith("gallery: 100 training stimuli") for line in lines)
-    assert lines[-1].endswith("read none: betas, encoder, adapter, calibration")
+    assert lines[-1].endswith("read none: betas, encoder, adapter, calibration, reliability")
     edit_predictions(run, lambda table, _: table.nn_nsd_id.__setitem__(0, test[0]))
     refused(
         run, "nn_nsd_id: not training stimuli", rf"nsd_id {test[0]} \(test, global_trial {trials_of(parts, test[0])}\)"
@@ -73,5 +73,5 @@ def test_given_embeddings_are_checked_as_far_as_they_go(parts, tmp_path):
 
 def test_a_control_is_checked_without_the_brain_it_never_read(parts, tmp_path):
     lines = list(leaks(predict(parts, tmp_path / "run", model_condition="true_target") / "controls" / "true_target"))
-    assert lines[-1].endswith("read none: betas, encoder, calibration")
+    assert lines[-1].endswith("read none: betas, encoder, calibration, reliability")
     assert any(line.startswith("split: no picture") for line in lines)
