@@ -31,6 +31,7 @@ MADE_BY = {
     "encoder": "fit",
     "adapter": "fit",
     "calibration": "calibrate",
+    "lora": "fit",
     "reconstructions": "predict",
     "evaluation": "evaluate",
     "ratings": "ratings",

@@ -34,6 +34,7 @@ from fmri_lightning.generation.fingerprint import claim_folder
 from fmri_lightning.generation.frontend import run_front_end
 from fmri_lightning.generation.inputs import Inputs, open_inputs
 from fmri_lightning.generation.interruption import Interruption
+from fmri_lightning.generation.lora import check_lora
 from fmri_lightning.generation.plan import TrialMode
 from fmri_lightning.generation.predictions import FILE_NAME, Predictions, read_predictions, write_predictions
 from fmri_lightning.generation.run_folder import clear_leftovers, default_folder, fingerprint_fields, hold_folder
@@ -169,6 +170,8 @@ class ReconstructionModule(LightningModule):
         self._held.callback(torch.set_num_threads, threads)
         space = decoder_space(self.decoder_config, data)
         inputs = open_inputs(data, self.encoder_ckpt, self.adapter_ckpt, self.calibration, self.condition, space)
+        if self.decoder_config.lora is not None:
+            inputs.hashes["lora"] = check_lora(self.decoder_config, space, data.items.nsd_id).manifest.content_hash
         self.trial_mode = data.trial_mode
         self.run_folder = default_folder(self, inputs)
         units = data.units(self.n_samples)

@@ -11,6 +11,7 @@ from fmri_lightning.doctor.leaks.calibrations import check_calibration
 from fmri_lightning.doctor.leaks.checkpoints import check_adapter, check_encoder
 from fmri_lightning.doctor.leaks.fingerprint import check_fingerprint
 from fmri_lightning.doctor.leaks.gallery import check_results
+from fmri_lightning.doctor.leaks.loras import check_lora
 from fmri_lightning.doctor.leaks.parts import RunParts
 from fmri_lightning.doctor.leaks.ridge import check_ridge
 
@@ -18,7 +19,7 @@ OPTIONAL = ("index", "betas", "clip_cache", "target_cache", "encoder", "adapter"
 
 
 def check_run(run: Path) -> Iterator[str]:
-    """Check index, betas, preprocessing, caches, encoder, adapter, calibration, results and fingerprint of a run.
+    """Check index, betas, preprocessing, caches, encoder, adapter, calibration, LoRA, results and fingerprint of a run.
 
     Args:
         run: Folder written by predict.
@@ -42,6 +43,8 @@ def check_run(run: Path) -> Iterator[str]:
         yield from check_adapter(parts)
     if parts.used("calibration"):
         yield from check_calibration(parts)
+    if parts.used("lora"):
+        yield check_lora(parts)
     yield from check_results(parts)
     yield check_fingerprint(parts)
     absent = [name for name in OPTIONAL if not parts.used(name)]

@@ -18,6 +18,7 @@ LAYOUT = {
     "encoder": ("checkpoints/*/*/*.ckpt", "*/*/*.ckpt"),
     "adapter": ("checkpoints/clip_adapter/*/*/*.ckpt", "clip_adapter/*/*/*.ckpt"),
     "calibration": ("checkpoints/calibration/*/*", "calibration/*/*"),
+    "lora": ("checkpoints/lora/*/*", "lora/*/*"),
     "out_of_fold": ("checkpoints/*/*/out_of_fold", "*/*/out_of_fold", "out_of_fold"),
 }
 LIKE = {"split": "index", "target_cache": "clip_cache", "embeddings": "clip_cache"}
