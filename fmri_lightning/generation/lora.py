@@ -7,7 +7,6 @@ never taken for a reconstruction.
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,8 +61,10 @@ def require_peft() -> None:
     Raises:
         UsageError: It is not installed.
     """
-    if importlib.util.find_spec("peft") is None:
-        raise UsageError("a LoRA needs the package peft; run: pip install fmri-lightning[lora]")
+    try:
+        import peft  # noqa: F401
+    except ImportError as error:
+        raise UsageError("a LoRA needs the package peft; run: pip install fmri-lightning[lora]") from error
 
 
 def weights_hash(unet: Any) -> str:
