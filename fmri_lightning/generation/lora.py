@@ -155,6 +155,19 @@ def _hash(weights: dict[str, Tensor], ids: NDArray[np.int32]) -> str:
     return content_hash(*(part for name in sorted(weights) for part in (name, weights[name].numpy())), ids)
 
 
+def check_family(config: DecoderConfig) -> None:
+    """Refuse a LoRA of a family that has no U-Net to adapt.
+
+    Args:
+        config: The decoder.
+
+    Raises:
+        UsageError: The family takes no LoRA.
+    """
+    if config.lora is not None and config.family not in FAMILIES:
+        raise UsageError(f"--model.decoder.lora goes with family {' or '.join(FAMILIES)}, not {config.family}")
+
+
 def check_lora(config: DecoderConfig, space: EmbeddingSpace | None, shown: NDArray[np.integer]) -> LoraFolder:
     """Refuse an adapter that does not go with a run, before anything heavy is loaded.
 
@@ -167,12 +180,10 @@ def check_lora(config: DecoderConfig, space: EmbeddingSpace | None, shown: NDArr
         The adapter.
 
     Raises:
-        UsageError: The family has no U-Net to adapt, or peft is not installed.
+        UsageError: peft is not installed.
         BadInputError: It is damaged, of another space, or was trained on a stimulus of the test set.
     """
     assert config.lora is not None
-    if config.family not in FAMILIES:
-        raise UsageError(f"--model.decoder.lora goes with family {' or '.join(FAMILIES)}, not {config.family}")
     require_peft()
     found = read_lora(config.lora)
     if space is not None:

@@ -34,7 +34,7 @@ from fmri_lightning.generation.fingerprint import claim_folder
 from fmri_lightning.generation.frontend import run_front_end
 from fmri_lightning.generation.inputs import Inputs, open_inputs
 from fmri_lightning.generation.interruption import Interruption
-from fmri_lightning.generation.lora import check_lora
+from fmri_lightning.generation.lora import check_family, check_lora
 from fmri_lightning.generation.plan import TrialMode
 from fmri_lightning.generation.predictions import FILE_NAME, Predictions, read_predictions, write_predictions
 from fmri_lightning.generation.run_folder import clear_leftovers, default_folder, fingerprint_fields, hold_folder
@@ -184,6 +184,7 @@ class ReconstructionModule(LightningModule):
 
     def _check_family(self) -> None:
         """Refuse what the decoder's family cannot do, before anything is written."""
+        check_family(self.decoder_config)
         if self.decoder_config.family == RETRIEVAL and (self.n_samples > 1 or self.condition == "unconditional"):
             raise UsageError(
                 "family nearest_neighbour finds one picture by an embedding; --model.n_samples is 1 and "

@@ -51,7 +51,7 @@ def test_predict_draws_with_it_and_says_so(predict, generator, folder, tmp_path,
     assert told["decoder"]["lora"] == str(folder)
     known = json.dumps([summary(base), json.loads((base / "manifest.json").read_text())])
     assert "lora" not in known, "a run without a LoRA knows nothing of it"
-    with pytest.raises(BadInputError, match="holds another run .*lora"):
+    with pytest.raises(BadInputError, match=r"holds another run .*lora"):
         predict(tmp_path / "base", decoder=with_it, data_limit=3)
     capsys.readouterr()
     predict(tmp_path / "dry", decoder=with_it, data_limit=3, dry_run=True)
@@ -119,8 +119,9 @@ def test_doctor_knows_it(predict, generator, brain, train_ids, tmp_path):
     ):
         lora_of(generator, made, ids, inputs=inputs)
         changed = parts()
-        with pytest.raises(BadInputError, match="not the one this run was drawn with"):
-            check_for_leaks(changed)
+        if list(ids) != list(train_ids[:4]):
+            with pytest.raises(BadInputError, match="not the one this run was drawn with"):
+                check_for_leaks(changed)
         changed.manifest.inputs["lora"] = read_lora(made).manifest.content_hash
         with pytest.raises(BadInputError, match=match):
             check_for_leaks(changed)

@@ -21,8 +21,9 @@ from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.errors import UsageError
 from fmri_lightning.generation.decoder import DecoderConfig
 from fmri_lightning.generation.families.unclip import UnclipDecoder
-from fmri_lightning.generation.families.unclip_folder import fetch_folder, local_folder
+from fmri_lightning.generation.families.unclip_folder import repository
 from fmri_lightning.generation.inputs import same_space
+from fmri_lightning.generation.lora import require_peft
 from fmri_lightning.generation.training.export import write_variant
 from fmri_lightning.generation.training.lora import (
     ATTENTION,
@@ -54,8 +55,8 @@ class DirectProjectionModule(TuningModule):
 
         Args:
             decoder: Which model is to read other embeddings.
-            start: least_squares begins with the product of the least-squares adapter and the old projection (needs
-                --data.target_cache), random from nothing.
+            start: least_squares begins with the product of the least-squares adapter and the old projection, for which
+                the data need target_cache; random begins from nothing.
             rank: Rank of a LoRA of the rest of the U-Net, trained with the projection; 0 leaves the rest frozen.
             alpha: Scale of the LoRA, times 1 / rank.
             dropout: Share of an adapter's inputs dropped in training.
@@ -67,6 +68,15 @@ class DirectProjectionModule(TuningModule):
             check_rank(rank, alpha, dropout)
         self.start, self.rank, self.alpha, self.dropout = start, rank, alpha, dropout
         self.target_modules = tuple(target_modules)
+
+    def prepare_data(self) -> None:
+        """Refuse to start a LoRA without peft.
+
+        Raises:
+            UsageError: It is not installed.
+        """
+        if self.rank:
+            require_peft()
 
     def setup(self, stage: str) -> None:
         """Refuse data that the start cannot be made of, before any work.
@@ -129,7 +139,7 @@ class DirectProjectionModule(TuningModule):
             Lines of the model card.
         """
         decoder, data = self.loaded(), self.data
-        source = local_folder(self.decoder_config) or fetch_folder(self.decoder_config)
+        source = repository(self.decoder_config).fetch()
         errors = self.heldout_errors()
         with self.averaged():
             unet: Any = decoder.unet

@@ -126,6 +126,14 @@ class LoraModule(TuningModule):
         self.rank, self.alpha, self.dropout = rank, alpha, dropout
         self.target_modules, self.root = tuple(target_modules), Path(root)
 
+    def prepare_data(self) -> None:
+        """Refuse to start without peft.
+
+        Raises:
+            UsageError: It is not installed.
+        """
+        require_peft()
+
     def setup(self, stage: str) -> None:
         """Refuse embeddings of another space than the decoder's, before any work.
 
@@ -133,11 +141,10 @@ class LoraModule(TuningModule):
             stage: Lightning's stage.
 
         Raises:
-            UsageError: peft is not installed, or several devices would train.
+            UsageError: Several devices would train.
             BadInputError: The spaces differ.
         """
         super().setup(stage)
-        require_peft()
         same_space(self.told_space, self.loaded().space, f"target cache {self.data.clip_cache}", "the decoder")
 
     def prepare_unet(self, decoder: UnclipDecoder) -> Iterable[tuple[str, nn.Parameter]]:
