@@ -1,6 +1,7 @@
 """Direct projections: one matrix in the place of adapter and old layer, and a folder that predict loads."""
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from diffusers.models.embeddings import get_timestep_embedding
@@ -8,6 +9,7 @@ from torch.nn import functional
 
 from fmri_lightning.adapter.baselines import least_squares
 from fmri_lightning.adapter.data import EmbeddingPairs
+from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.errors import UsageError
 from fmri_lightning.generation.decoder import DecoderConfig, load_decoder
 from fmri_lightning.generation.training.direct import composed
@@ -66,6 +68,10 @@ def test_it_is_trained_exported_and_drawn_from_without_an_adapter(kit, predict, 
     told = module.data.train_embeddings()
     torch.testing.assert_close(decoder.normalizer.mean[0], told.mean(0))
     torch.testing.assert_close(decoder.normalizer.std[0], told.std(0))
+    pairs, target = module.data.start_pairs(), EmbeddingCache.open(kit.folder / "target.parquet")
+    source = EmbeddingCache.open(kit.folder / "clip.parquet")
+    np.testing.assert_allclose(pairs.source.numpy(), source.rows(pairs.nsd_ids), atol=5e-3, rtol=1e-3)
+    np.testing.assert_array_equal(pairs.target.numpy(), target.rows(pairs.nsd_ids))
     config = DecoderConfig("mini", str(folder))
     run = predict(tmp_path / "run", decoder=config, adapter_ckpt=None, data_target_cache=None, data_limit=2)
     assert len(pictures(run)) == 2
