@@ -32,6 +32,7 @@ MADE_BY = {
     "adapter": "fit",
     "calibration": "calibrate",
     "reliability": "reliability",
+    "lora": "fit",
     "reconstructions": "predict",
     "evaluation": "evaluate",
     "ratings": "ratings",

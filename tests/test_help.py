@@ -26,14 +26,14 @@ DIMENSIONLESS = {
         draws batch_size n_samples nsd_ids gallery_limit cpu_threads n_scenes n_heldout_scenes voxels samples
         wandb_max_rows trials every_n_epochs passes max_rank""",
     "sizes of networks": """dim hidden hidden_size n_layers n_heads n_blocks channels latent_channels norm_groups
-        layers_per_block head_dim latent_side""",
+        layers_per_block head_dim latent_side rank""",
     "seeds": "seed",
     "shares and thresholds": """threshold min_checks dropout input_dropout mixco_share out_of_fold_share heldout_share
         guidance_interval decay_from condition_dropout""",
     "weights and rates of a loss or optimiser": """lr weight_decay cosine_weight mse_weight contrast_weight temperature
-        soft_temperature quadrant_weight kl_weight gradient_weight perceptual_weight alphas ema_decay
+        soft_temperature alpha quadrant_weight kl_weight gradient_weight perceptual_weight alphas ema_decay
         guidance_scale scale""",
-    "noise levels of 1000": "max_noise_level",
+    "noise levels of 1000": "max_noise_level predicted_noise_level",
     "either a word or a count": "cv",
 }
 KNOWN = {name for names in DIMENSIONLESS.values() for name in names.split()}

@@ -130,6 +130,7 @@ def bill(module: ReconstructionModule, n_left: int, n_done: int) -> str:
         f"dry run: {n_left} pictures to draw{own} ({n_done} done), {evaluations} U-Net evaluations each, "
         f"{n_left * evaluations} in all, in batches of {module.batch_size} on {world} "
         f"device{'' if world == 1 else 's'}; weights of {family_files(config).model_name(config)}: {_stored(config)}"
+        + ("" if config.lora is None else f"; LoRA of {config.lora} merged")
     )
 
 

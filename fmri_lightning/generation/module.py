@@ -36,6 +36,7 @@ from fmri_lightning.generation.fingerprint import claim_folder
 from fmri_lightning.generation.frontend import run_front_end
 from fmri_lightning.generation.inputs import Inputs, open_inputs
 from fmri_lightning.generation.interruption import Interruption
+from fmri_lightning.generation.lora import check_family, check_lora
 from fmri_lightning.generation.low_level import Layouts, LowLevel, blank_start, check_low_level, open_low_level
 from fmri_lightning.generation.plan import TrialMode
 from fmri_lightning.generation.predictions import FILE_NAME, Predictions, read_predictions, write_predictions
@@ -203,6 +204,8 @@ class ReconstructionModule(LightningModule):
         )
         if self.low_level_ckpt is not None:
             self._low_level = open_low_level(inputs, data, self.low_level_ckpt, self.condition)
+        if self.decoder_config.lora is not None:
+            inputs.hashes["lora"] = check_lora(self.decoder_config, space, data.items.nsd_id).manifest.content_hash
         self.trial_mode = data.trial_mode
         self.run_folder = default_folder(self, inputs)
         units = data.units(self.n_samples)
@@ -215,6 +218,7 @@ class ReconstructionModule(LightningModule):
 
     def _check_family(self) -> None:
         """Refuse what the decoder's family cannot do, before anything is written."""
+        check_family(self.decoder_config)
         if self.decoder_config.family == RETRIEVAL and (self.n_samples > 1 or self.condition == "unconditional"):
             raise UsageError(
                 "family nearest_neighbour finds one picture by an embedding; --model.n_samples is 1 and "

@@ -196,6 +196,7 @@ def _summary(
                 "memory": module.memory,
                 "compile": module.compiled,
                 **family_files(module.decoder_config).further_fields(module.decoder_config),
+                **({} if module.decoder_config.lora is None else {"lora": module.decoder_config.lora}),
             },
             "precision": str(module.trainer.precision_plugin.precision),
             "inputs": info.hashes,

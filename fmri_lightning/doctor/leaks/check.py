@@ -11,6 +11,7 @@ from fmri_lightning.doctor.leaks.calibrations import check_calibration
 from fmri_lightning.doctor.leaks.checkpoints import check_adapter, check_encoder
 from fmri_lightning.doctor.leaks.fingerprint import check_fingerprint
 from fmri_lightning.doctor.leaks.gallery import check_results
+from fmri_lightning.doctor.leaks.loras import check_lora
 from fmri_lightning.doctor.leaks.parts import RunParts
 from fmri_lightning.doctor.leaks.reliabilities import check_reliability
 from fmri_lightning.doctor.leaks.ridge import check_ridge
@@ -47,6 +48,8 @@ def check_run(run: Path) -> Iterator[str]:
         yield from check_calibration(parts)
     if parts.used("reliability"):
         yield from check_reliability(parts)
+    if parts.used("lora"):
+        yield check_lora(parts)
     yield from check_results(parts)
     yield check_fingerprint(parts)
     absent = [name for name in OPTIONAL if not parts.used(name)]

@@ -14,7 +14,7 @@ from fmri_lightning.manifest import MADE_BY, Manifest, read_json, read_manifest
 HASH = re.compile(r"[0-9a-f]{64}")
 KNOWN = (
     "an index (subject=…), betas, preproc, a CLIP cache (.parquet), a checkpoint (.ckpt), out_of_fold, a calibration, "
-    "a reliability, a run, an evaluation, ratings, a generator or image encoder, or a simulated data root"
+    "a reliability, a LoRA, a run, an evaluation, ratings, a generator or image encoder, or a simulated data root"
 )
 
 

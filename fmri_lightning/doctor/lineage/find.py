@@ -19,6 +19,7 @@ LAYOUT = {
     "adapter": ("checkpoints/clip_adapter/*/*/*.ckpt", "clip_adapter/*/*/*.ckpt"),
     "calibration": ("checkpoints/calibration/*/*", "calibration/*/*"),
     "reliability": ("checkpoints/reliability/*/*", "reliability/*/*"),
+    "lora": ("checkpoints/lora/*/*", "lora/*/*"),
     "out_of_fold": ("checkpoints/*/*/out_of_fold", "*/*/out_of_fold", "out_of_fold"),
 }
 LIKE = {

@@ -67,6 +67,8 @@ def _of_settings(data: dict[str, Any], model: dict[str, Any]) -> dict[str, Path]
     if data.get("index_root"):
         named["index"] = named["split"] = subject_folder(data["index_root"], subject)
     named |= {name: folder_of_subject(data[name], subject) for name in ("betas", "preproc") if data.get(name)}
+    lora = (model.get("decoder") or {}).get("lora")
+    named |= {"lora": Path(lora)} if lora else {}
     return named | {name: Path(model[key]) for name, key in PARTS.items() if model.get(key)}
 
 

@@ -105,6 +105,13 @@ def _reliability(artefact: Artefact) -> str:
     return "matches its tensors"
 
 
+def _lora(artefact: Artefact) -> str:
+    from fmri_lightning.generation.lora import read_lora
+
+    read_lora(artefact.path)
+    return "matches its weights and the stimuli it was trained on"
+
+
 def _run(artefact: Artefact) -> str:
     from fmri_lightning.generation.shards import is_whole, read_records
 
@@ -170,6 +177,7 @@ CHECKS: dict[str, Callable[[Artefact], str]] = {
     "adapter": _checkpoint,
     "calibration": _calibration,
     "reliability": _reliability,
+    "lora": _lora,
     "reconstructions": _run,
     "evaluation": _scores("scores.parquet"),
     "ratings": _scores("ratings.parquet"),

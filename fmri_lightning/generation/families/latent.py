@@ -54,6 +54,11 @@ class LatentDecoder(nn.Module):
                 f"resolution {self.resolution} is not a multiple of {self._pixels_per_latent}; trained at {trained} px"
             )
 
+    @property
+    def schedule(self) -> Any:
+        """Configuration of the noise schedule that the weights came with, prediction type included."""
+        return self._scheduler_config
+
     @abstractmethod
     def conditioning(
         self,

@@ -12,6 +12,7 @@ from fmri_lightning.generation.decoder import DecoderConfig, Steering
 from fmri_lightning.generation.families.latent import LatentDecoder
 from fmri_lightning.generation.families.loading import load_pipeline
 from fmri_lightning.generation.families.unclip_folder import declared_space, repository
+from fmri_lightning.generation.lora import merge_lora
 from fmri_lightning.generation.sampler import Conditioning, SamplingOptions, draw_noise, noised_condition
 from fmri_lightning.records import EmbeddingSpace
 
@@ -39,6 +40,11 @@ class UnclipDecoder(LatentDecoder):
         self.text: Tensor | None
         # A buffer, so that it follows the U-Net to its device; not cast, because it is made in float32.
         self.register_buffer("text", _empty_prompt(pipeline), persistent=False)
+
+    @property
+    def noising(self) -> Any:
+        """Scheduler that adds noise to embeddings."""
+        return self._noising
 
     def conditioning(
         self,
@@ -94,7 +100,8 @@ def load_unclip(config: DecoderConfig, data: object = None) -> UnclipDecoder:
         The decoder in float32 on the CPU.
 
     Raises:
-        BadInputError: Not found, not safetensors, or not an unCLIP model.
+        BadInputError: Not found, not safetensors, or not an unCLIP model; or its LoRA is of another one.
+        UsageError: A LoRA without peft.
     """
     place = repository(config)
     folder = place.fetch()
@@ -102,4 +109,7 @@ def load_unclip(config: DecoderConfig, data: object = None) -> UnclipDecoder:
         load_pipeline("StableUnCLIPImg2ImgPipeline", folder), declared_space(config), config.resolution
     )
     decoder.commit = folder.name if place.local() is None else ""
+    if config.lora is not None:
+        # Before anything is cast: half a float16 weight would be lost in the sum.
+        merge_lora(decoder.unet, config.lora)
     return decoder

@@ -65,16 +65,17 @@ def scaled_latents(vae: Any, pictures: Tensor) -> Tensor:
 class Latents(nn.Module):
     """An autoencoder as a function of pictures, which can be told apart by its weights."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str | nn.Module) -> None:
         """Load the autoencoder.
 
         Args:
-            name: folder, or ``pixels``.
+            name: folder, or ``pixels``; or an autoencoder that is loaded already.
         """
         super().__init__()
-        self.vae = load_autoencoder(name)
+        self.vae: Any = name if isinstance(name, nn.Module) else load_autoencoder(name)
+        config: Any = self.vae.config
         weights = [value.cpu().numpy() for value in self.vae.state_dict().values()]
-        self.key = content_hash(f"{type(self.vae).__name__} {self.vae.config.scaling_factor}", *weights)
+        self.key = content_hash(f"{type(self.vae).__name__} {config.scaling_factor}", *weights)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Encode uint8 (n, size, size, 3) into latents (n, channels, side, side) of unit scale."""

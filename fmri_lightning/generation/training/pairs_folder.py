@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.embeddings.distillation_pictures import PictureArray
@@ -67,6 +68,7 @@ class FolderPairDataModule(PairData):
         self.index_root, self.subject = index_root, subject
         self.exclude_ids, self.cache_dir = exclude_ids, Path(cache_dir)
         self.heldout_share, self.picture_px = heldout_share, picture_px
+        self.ids: dict[str, NDArray[np.int32]] = {}
 
     def setup(self, stage: str) -> None:
         """Read the pictures and their embeddings; compute latents or find them in the cache.
@@ -95,13 +97,20 @@ class FolderPairDataModule(PairData):
         n_heldout = max(1, round(self.heldout_share * len(ids)))
         if len(ids) - n_heldout < 2:
             raise BadInputError(f"{self.images or self.root} leaves {len(ids)} pictures; a generator needs at least 3")
-        latents = Latents(self.autoencoder)
+        latents = self._latents()
         self.vae = latents.vae
         for name, rows in (("heldout", chosen[:n_heldout]), ("train", chosen[n_heldout:])):
             part = np.sort(ids[rows])
+            self.ids[name] = part
             self.pairs[f"{name}_embeddings"] = torch.from_numpy(cache.rows(part)).half()
-            pictures = np.concatenate(list(_squares(source, part, self.picture_px, name)))
-            self.pairs[f"{name}_latents"] = computed_once(latents, latents.key, pictures, "latents", self.cache_dir)
+            self.pairs[f"{name}_latents"] = self._encoded(latents, source, part, name)
+
+    def _latents(self) -> Latents:
+        return Latents(self.autoencoder)
+
+    def _encoded(self, latents: Latents, source: StimulusSource, ids: NDArray[np.int32], name: str) -> Tensor:
+        pictures = np.concatenate(list(squares(source, ids, self.picture_px, name)))
+        return computed_once(latents, latents.key, pictures, "latents", self.cache_dir)
 
     def _allowed(self, source: StimulusSource) -> NDArray[np.int32]:
         if self.index_root is None:
@@ -118,7 +127,18 @@ class FolderPairDataModule(PairData):
             raise BadInputError(f"{path}: expected one nsd_id a line ({error})") from error
 
 
-def _squares(source: StimulusSource, ids: NDArray[np.int32], size_px: int, name: str) -> Iterator[PictureArray]:
+def squares(source: StimulusSource, ids: NDArray[np.int32], size_px: int, name: str) -> Iterator[PictureArray]:
+    """Read pictures, centre-cropped and resized, 256 at a time.
+
+    Args:
+        source: where they are.
+        ids: which ones, (n,).
+        size_px: side, in pixels.
+        name: word for the progress line.
+
+    Yields:
+        uint8 (up to 256, size_px, size_px, 3).
+    """
     for start in track(range(0, len(ids), _CHUNK), f"reading {name} pictures"):
         yield np.stack([_square(picture, size_px) for picture in source.read(ids[start : start + _CHUNK])])
 
