@@ -84,7 +84,7 @@ def time_table(rows: list[Row], batch: int) -> Iterator[str]:
             seconds = found.step_s / batch, found.decode_s / batch
             rates, how = (step / seconds[0], decode / seconds[1]), "step and decoding measured"
         elif rates is not None:
-            seconds, how = (step / rates[0], decode / rates[1]), f"{COMPUTED} from the row above"
+            seconds, how = (step / rates[0], decode / rates[1]), f"{COMPUTED} from the rates of the measured row above"
         else:
             yield f"| {model.label}, {model.px} px | | | | | {NOT_RUN} |"
             continue
