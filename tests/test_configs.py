@@ -18,6 +18,9 @@ ON_TOP_OF = {
     "mini/gpu/autoencoder.yaml": "mini/autoencoder.yaml",
     "mini/gpu/generator.yaml": "mini/generator.yaml",
     "mini/gpu/generator_pixels.yaml": "mini/generator.yaml",
+    "adapter/vit-l-14.yaml": "adapter.yaml",
+    "adapter/vit-h-14.yaml": "adapter.yaml",
+    "adapter/vit-bigg-14.yaml": "adapter.yaml",
     "logger/wandb.yaml": "encoder/mlp.yaml",
     "logger/tensorboard.yaml": "encoder/mlp.yaml",
     "logger/panels_adapter.yaml": "adapter.yaml",
@@ -51,6 +54,19 @@ def test_configuration_is_accepted(name: str, capsys: pytest.CaptureFixture[str]
         for key, value in written.items():
             if not isinstance(value, dict):
                 assert accepted[section]["init_args"][key] == value, key
+
+
+@pytest.mark.parametrize("below", ["adapter.yaml", "adapter_residual.yaml"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("adapter/")])
+def test_a_target_changes_nothing_but_the_target(name: str, below: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fit", "--config", str(CONFIGS / below)]
+    found = []
+    for more in ([], ["--config", str(CONFIGS / name)]):
+        assert main([*words, *more, "--print_config"]) == 0
+        found.append(yaml.safe_load(capsys.readouterr().out))
+    assert found[1]["data"]["init_args"].pop("target_cache") == f"outputs/clip_cache/{Path(name).stem}.parquet"
+    found[0]["data"]["init_args"].pop("target_cache")
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("logger/")])

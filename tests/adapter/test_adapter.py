@@ -20,7 +20,7 @@ def fitted(small, tmp_path_factory):
     return fit(small, tmp_path_factory.mktemp("adapter"))
 
 
-@pytest.mark.parametrize(("n_target", "parameters"), [(768, 395_520), (1024, 527_360)])
+@pytest.mark.parametrize(("n_target", "parameters"), [(768, 395_520), (1024, 527_360), (1280, 659_200)])
 def test_seed_form_has_the_published_number_of_parameters(n_target, parameters):
     assert sum(p.numel() for p in AdapterNetwork(512, n_target).parameters()) == parameters
 
