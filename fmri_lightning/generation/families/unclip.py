@@ -30,6 +30,8 @@ class UnclipDecoder(LatentDecoder):
         BadInputError: The resolution does not fit the autoencoder, or the space the U-Net.
     """
 
+    space: EmbeddingSpace
+
     def __init__(self, pipeline: Any, space: EmbeddingSpace, resolution: int | None = None) -> None:
         super().__init__(pipeline, space, resolution)
         self.normalizer = pipeline.image_normalizer
