@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
 ARGS ?=
+TARGET ?= vit-h-14
 
 .PHONY: demo test lint bench clip-adapter setup teachers mini-figures
 .DEFAULT_GOAL := demo
@@ -24,8 +25,8 @@ lint: setup  ## style, format, types
 bench: setup  ## timings of the parts whose speed is promised
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS) || exit 1; done
 
-clip-adapter: setup  ## fit the adapter; ARGS="--data.subject subj02"
-	$(BIN)/fmri-lightning fit --config configs/adapter.yaml $(ARGS)
+clip-adapter: setup  ## fit the adapter; TARGET=vit-l-14 or vit-bigg-14 for other decoders; ARGS="--data.subject subj02"
+	$(BIN)/fmri-lightning fit --config configs/adapter.yaml --config configs/adapter/$(TARGET).yaml $(ARGS)
 
 setup: $(STAMP)
 

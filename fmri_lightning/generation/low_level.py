@@ -21,7 +21,7 @@ from fmri_lightning.encoder.load import LoadedEncoder, load_encoder
 from fmri_lightning.encoder.stored import require_inputs
 from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.generation.controls import NEEDS_BRAIN, Condition, shuffled_partners
-from fmri_lightning.generation.decoder import RETRIEVAL, DecoderConfig
+from fmri_lightning.generation.decoder import RETRIEVAL, DecoderConfig, takes
 from fmri_lightning.generation.img2img import require_a_step
 from fmri_lightning.generation.plan import Items
 from fmri_lightning.generation.sampler import SamplingOptions
@@ -71,6 +71,8 @@ def check_low_level(checkpoint: str | None, blend: float, options: SamplingOptio
         return
     if decoder.family == RETRIEVAL:
         raise UsageError("family nearest_neighbour finds pictures and starts from none; leave --model.low_level out")
+    if decoder.family != "none" and not takes(decoder, "start"):
+        raise UsageError(f"family {decoder.family} starts from no picture; leave --model.low_level out")
     require_a_step(options)
 
 

@@ -225,7 +225,8 @@ def _low_level(module: ReconstructionModule, info: RunInfo) -> dict[str, Any]:
 
 def _model(module: ReconstructionModule) -> str:
     config, null = module.decoder_config, null_note(module.decoder_config)
-    return f"{family_files(config).model_name(config)}{f' (null: {null})' if null else ''}"
+    name = f"{family_files(config).model_name(config)}{' + LoRA' if config.lora else ''}"
+    return f"{name} (null: {null})" if null else name
 
 
 def _result(table: Predictions, row: int) -> dict[str, Any]:
