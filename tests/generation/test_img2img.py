@@ -63,7 +63,7 @@ def reference(parts, e, pictures, seeds, name, n_steps, strength, guidance):
     latents = StableDiffusionImg2ImgPipeline.prepare_latents(
         stock, modes, timesteps[:1].repeat(len(e)), len(e), 1, torch.float32, "cpu", generators
     )
-    draws = {"generator": generators} if name in ("ddim", "euler") else {}
+    draws = {"generator": generators} if name in ("ddim", "euler", "euler_a") else {}
     for timestep in timesteps:
         inputs = scheduler.scale_model_input(torch.cat([latents] * 2), timestep)
         one, other = unet(inputs, timestep, encoder_hidden_states=None, class_labels=told).sample.chunk(2)

@@ -58,7 +58,7 @@ def score(monkeypatch):
     def of(ids, pictures, **controls):
         run = SimpleNamespace(
             ids=np.asarray(ids, np.int32), pictures=Pictures(pictures), folder=SimpleNamespace(name="run"),
-            summary={"provenance": {"root": "here"}},
+            summary={"provenance": {"root": "here"}, "test_set": "shared1000"},
         )  # fmt: skip
         found = BrainCorrelation(PROTOCOL, {"colours": Colours()}).score(run, controls, stimuli, 200)
         return found["regions"]["all voxels"]
