@@ -225,7 +225,8 @@ class ReconstructionModule(LightningModule):
                 "--model.condition is not unconditional"
             )
         levelled = self.decoder_config.family == "none" or takes(self.decoder_config, "noise_level")
-        if self._sampling[2] != 0 and not levelled:
+        # Retrieval draws nothing and has no use for any setting of the sampler, which its YAML is laid over.
+        if self._sampling[2] != 0 and not levelled and self.decoder_config.family != RETRIEVAL:
             raise UsageError(f"family {self.decoder_config.family} knows no noise level; set --model.noise_level 0")
         if self.reliability is not None and not levelled:
             raise UsageError(

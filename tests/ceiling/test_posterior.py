@@ -38,7 +38,7 @@ def quadrature(brain, voxels, n_repeats):
         (1, 1, 0.2),
         pytest.param(1, 4, 0.2, marks=pytest.mark.slow),
         pytest.param(2, 1, 0.2, marks=pytest.mark.slow),
-        (2, 3, 0.2),
+        pytest.param(2, 3, 0.2, marks=pytest.mark.slow),
     ],
 )
 def test_equals_dense_quadrature(latents, n_repeats, nonlinear):

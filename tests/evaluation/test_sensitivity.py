@@ -66,6 +66,7 @@ def test_lines_of_the_judge_are_as_printed() -> None:
         same(line)
 
 
+@pytest.mark.slow
 def test_directions_and_gallery_sizes_are_as_printed() -> None:
     text = GUIDE.read_text(encoding="utf-8").replace("\n", " ")
     shares = dict(retrieval_lines())

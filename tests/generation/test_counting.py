@@ -19,7 +19,7 @@ def counted(name, px=None, dim=1024):
 @pytest.mark.parametrize(
     ("name", "unet", "adapter"),
     # The IP-Adapter's paper says 22 M; its files for SDXL hold 698 MB of float16.
-    [("sd15-ip", 859.5, 22.3), ("unclip", 870.2, 0), ("sdxl-ip", 2567.5, 349.2)],
+    [("sd15-ip", 859.5, 22.3), ("unclip", 870.2, 0), pytest.param("sdxl-ip", 2567.5, 349.2, marks=pytest.mark.slow)],
 )
 def test_published_numbers_of_parameters(name, unet, adapter):
     found = counted(name)
@@ -28,6 +28,7 @@ def test_published_numbers_of_parameters(name, unet, adapter):
     assert found.vae_parameters / 1e6 == pytest.approx(83.7, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_wider_ip_adapter_of_sdxl():
     narrow, wide = (counted("sdxl-ip", dim=dim).ip_parameters for dim in (1024, 1280))
     assert wide - narrow == 256 * 4 * 2048
@@ -39,8 +40,8 @@ def test_the_wider_ip_adapter_of_sdxl():
         ("sd15-ip", None, 0.80, 2.5),
         ("unclip", 512, 0.80, 2.5),
         ("unclip", None, 2.15, 5.8),
-        ("sdxl-ip", 512, 1.59, 2.5),
-        ("sdxl-ip", None, 6.76, 10.5),
+        pytest.param("sdxl-ip", 512, 1.59, 2.5, marks=pytest.mark.slow),
+        pytest.param("sdxl-ip", None, 6.76, 10.5, marks=pytest.mark.slow),
     ],
 )
 def test_operations_of_an_evaluation_and_of_decoding(name, px, unet, vae):

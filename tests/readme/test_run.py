@@ -63,12 +63,13 @@ def test_encoders_adapter_and_calibration_are_left_where_the_guides_say(runs):
 def test_generation_says_what_it_would_draw_draws_samples_and_retrieves(runs):
     guide = PACKAGE / "generation" / "README.md"
     own = steps_of(guide.read_text())
-    assert [step.words[0] for step in own] == ["predict"] * 3
+    assert [step.words[0] for step in own] == ["predict"] * 3 + ["clip-cache", "fit", "predict"]
     done = runs.after(whole_run(guide))
-    assert "4 pictures to draw (0 done)" in done.printed[-3]
+    assert "4 pictures to draw (0 done)" in done.printed[-6]
     recon = done.folder / "outputs" / "recon" / "subj01"
     assert len(list((recon / "ridge_best_of_4" / "samples").glob("nsd*_k*.png"))) == 16
     assert len(list((recon / "ridge_nearest_neighbour" / "images").glob("nsd*_generated.png"))) == 4
+    assert len(list((recon / "ridge_low_level" / "low_level").glob("nsd*_low_level.png"))) == 4
     assert not (recon / "ridge_diffusion").exists(), "a dry run leaves nothing"
 
 

@@ -62,6 +62,12 @@ def test_resolution_resizes(tmp_path, retrieve):
     assert Image.open(run / name).size == (20, 20)
 
 
+def test_settings_of_a_sampler_below_it_change_nothing(tmp_path, retrieve):
+    """Its YAML goes on top of one for a generator, noise level and all."""
+    plain = pictures(retrieve(tmp_path / "plain"))
+    assert pictures(retrieve(tmp_path / "over", noise_level=250, noise_mode="label_only", guidance_scale=6.0)) == plain
+
+
 def test_the_gallery_is_the_limited_one(tmp_path, retrieve):
     run = retrieve(tmp_path / "run", data_gallery_limit=1)
     assert len({result["nn_nsdId"] for result in summary(run)["results"]}) == 1
