@@ -8,7 +8,7 @@ from pathlib import Path
 from fmri_lightning.embeddings.hub_files import HubFiles
 from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.generation.decoder import DecoderConfig
-from fmri_lightning.generation.families.repository import Repository, files_of, space_beside, space_by_name
+from fmri_lightning.generation.families.repository import Home, Repository, files_of, space_beside, space_by_name
 from fmri_lightning.records import EmbeddingSpace
 
 _READ = ("model_index.json", "*/*.json", "*/*.txt", "unet/*.safetensors", "vae/*.safetensors",
@@ -81,14 +81,8 @@ def base(config: DecoderConfig) -> Repository:
     """
     family = _FAMILIES[config.family]
     further = family.read + (_CHECKER if config.safety_checker else ())
-    revision = config.revision or (family.revision if config.model_id in (None, family.model_id) else None)
-    place = Repository(model_name(config), revision, _READ + further, _NEEDED + further, family.model_id)
-    folder = place.local()
-    if folder is not None:
-        place.require_class(folder, (family.pipeline,))
-    else:
-        place.require_alive()
-    return place
+    home = Home(family.model_id, family.revision, (family.pipeline,))
+    return home.place(config.model_id, config.revision, _READ + further, _NEEDED + further)
 
 
 def weight_name(config: DecoderConfig) -> str:

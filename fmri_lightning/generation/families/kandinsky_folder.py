@@ -7,7 +7,7 @@ from pathlib import Path
 from fmri_lightning.embeddings.hub_files import HubFiles
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.generation.decoder import DecoderConfig
-from fmri_lightning.generation.families.repository import Repository, files_of, space_beside, space_by_name
+from fmri_lightning.generation.families.repository import Home, Repository, files_of, space_beside, space_by_name
 from fmri_lightning.manifest import read_json
 from fmri_lightning.records import EmbeddingSpace
 
@@ -40,15 +40,8 @@ def repository(config: DecoderConfig) -> Repository:
     Raises:
         BadInputError: The folder is missing or holds another pipeline, or the id is known to be dead.
     """
-    model_id = model_name(config)
-    revision = config.revision or (DEFAULT_REVISION if model_id == DEFAULT_ID else None)
-    place = Repository(model_id, revision, _READ, _NEEDED, DEFAULT_ID)
-    folder = place.local()
-    if folder is not None:
-        place.require_class(folder, CLASSES)
-    else:
-        place.require_alive()
-    return place
+    home = Home(DEFAULT_ID, DEFAULT_REVISION, CLASSES)
+    return home.place(config.model_id, config.revision, _READ, _NEEDED)
 
 
 def prior(config: DecoderConfig) -> Repository | None:

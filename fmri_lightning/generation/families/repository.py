@@ -166,6 +166,46 @@ class Repository:
         return content_hash(*parts)
 
 
+@dataclass(frozen=True)
+class Home:
+    """A family's own weights on the hub.
+
+    Attributes:
+        model_id: Hub repository.
+        revision: The commit that is taken where none is named; None where no commit is known.
+        classes: Names of the pipeline classes that its folders may hold.
+    """
+
+    model_id: str
+    revision: str | None
+    classes: tuple[str, ...]
+
+    def place(
+        self, model_id: str | None, revision: str | None, read: tuple[str, ...], needed: tuple[str, ...]
+    ) -> Repository:
+        """Say where the weights of a configuration lie, and refuse what cannot be them.
+
+        Args:
+            model_id: As configured; None takes these weights.
+            revision: As configured; None takes the pinned commit of these weights, of others the main branch.
+            read: Patterns of the files that are read.
+            needed: One pattern per file without which nothing can be loaded.
+
+        Raises:
+            BadInputError: The folder is missing or holds another pipeline, or the id is known to be dead.
+        """
+        own = model_id in (None, self.model_id)
+        found = Repository(
+            model_id or self.model_id, revision or (self.revision if own else None), read, needed, self.model_id
+        )
+        folder = found.local()
+        if folder is not None:
+            found.require_class(folder, self.classes)
+        else:
+            found.require_alive()
+        return found
+
+
 def files_of(folder: Path, parts: Sequence[str]) -> list[Path]:
     """List weights and settings of the parts of a pipeline's folder, in order."""
     return sorted(

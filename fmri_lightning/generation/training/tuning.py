@@ -7,6 +7,7 @@ random in a step follows from the run's seed and the step: a resumed run ends in
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -138,18 +139,19 @@ class TuningModule(L.LightningModule):
         """Space of the embeddings that the U-Net is told."""
         return self.data.space
 
+    @abstractmethod
     def prepare_unet(self, decoder: UnclipDecoder) -> Iterable[tuple[str, nn.Parameter]]:
         """Change the U-Net and name the parameters to train.
 
         Args:
             decoder: Frozen, as loaded; changed in place.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """List what a checkpoint must agree in, plain types."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write(self, errors: dict[str, float]) -> None:
         """Write what was trained, with the averaged weights in place.
 
