@@ -152,8 +152,8 @@ def embed(encoder: ImageEncoder, pictures: np.ndarray) -> Tensor:
         return torch.cat([encoder(part) for part in torch.from_numpy(pictures).split(128)])
 
 
-def heldout(args: argparse.Namespace) -> tuple[Subject, Subject]:
-    """Scenes and photographs that no mini model has seen."""
+def heldout(args: argparse.Namespace) -> list[Subject]:
+    """Scenes, and where they are at hand photographs, that no mini model has seen."""
     encoder = ImageEncoder.from_space(args.encoder)
     found = heldout_pictures(photographs_folder(None), 500, 64, args.cache)
     subjects = []
@@ -162,8 +162,9 @@ def heldout(args: argparse.Namespace) -> tuple[Subject, Subject]:
         if name == "photographs":  # they come class by class: a gallery of 100 must not be one class
             pictures = pictures[np.random.default_rng(0).permutation(len(pictures))]
         pictures = pictures[: args.n or None]
-        subjects.append(Subject(name, pictures, embed(encoder, pictures)))
-    return subjects[0], subjects[1]
+        if len(pictures):
+            subjects.append(Subject(name, pictures, embed(encoder, pictures)))
+    return subjects
 
 
 def validation(demo: Path, encoder: str) -> Subject:
@@ -259,7 +260,10 @@ def noise_robustness(
 
 
 def variety(args: argparse.Namespace, decoder: UnclipDecoder, looker: Looker) -> None:
-    scenes, photographs = heldout(args)
+    found_here = heldout(args)
+    if len(found_here) < 2:
+        raise SystemExit("variety compares scenes with photographs; set FMRI_LIGHTNING_PHOTOGRAPHS")
+    scenes, photographs = found_here
     few = scenes.first(100)
     true = looker.features(few.pictures)
     seeds = [draw(decoder, few.embeddings, args.options, first_seed=1000 * k) for k in range(8)]
