@@ -34,6 +34,7 @@ TOP = {
     "ceiling",
     "doctor",
     "demo",
+    "studies",
     "__main__",
 }
 

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmri_lightning.errors import BadInputError, UsageError
+from fmri_lightning.index.sources import SOURCES, IndexRequest
 from fmri_lightning.locks import run_lock
 from fmri_lightning.manifest import Manifest
 from fmri_lightning.records import TrialTable
 
 if TYPE_CHECKING:
     from fmri_lightning.index.subject_index import SubjectIndex
-
-SOURCES = ("nsd", "mindeye2", "arrays")
 
 
 def index(
@@ -48,7 +47,7 @@ def index(
         raise UsageError(f"source {source!r} is not supported, choose {', '.join(SOURCES)}")
     if source != "arrays" and (split_file is not None or normalised):
         raise UsageError(f"--split_file and --normalised go with --source arrays, not with {source}")
-    made = _read(Path(root), source, subject, str(sessions), split_file, normalised)
+    made = SOURCES[source](IndexRequest(Path(root), subject, str(sessions), split_file, normalised))
     config = {
         "source": source,
         "root": Path(root).as_posix(),
@@ -58,22 +57,6 @@ def index(
         **made.facts,
     }
     _write(subject, Path(out), overwrite, made, config)
-
-
-def _read(
-    root: Path, source: str, subject: str, sessions: str, split_file: Path | None, normalised: bool
-) -> SubjectIndex:
-    if source == "nsd":
-        from fmri_lightning.index.nsd_trials import index_nsd
-
-        return index_nsd(root, subject, sessions)
-    if source == "mindeye2":
-        from fmri_lightning.index.mindeye_trials import index_mindeye
-
-        return index_mindeye(root, subject, sessions)
-    from fmri_lightning.index.arrays import index_arrays
-
-    return index_arrays(root, subject, sessions, split_file, normalised)
 
 
 def _write(subject: str, out: Path, overwrite: bool, made: SubjectIndex, config: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ ABOUT_LAYOUT = {
 
 def simulate(
     out: Path,
-    layout: Literal["nsd", "mindeye2"] = "nsd",
+    layout: str = "nsd",
     subjects: str = "1,2",
     seed: int = 0,
     images: Path | None = None,
@@ -38,6 +38,7 @@ def simulate(
     nsdgeneral_voxels: int = 2000,
     size_px: int = 64,
     nifti: Literal["none", "first", "all"] | None = None,
+    also: str = "",
     overwrite: bool = False,
     dry_run: bool = False,
 ) -> None:
@@ -68,6 +69,7 @@ def simulate(
         size_px: Side of a picture in pixels.
         nifti: Layout nsd only: write betas as NIfTI too, for no session, the first of each subject, or all; by default
             the first.
+        also: Layout nsd only: what else to write beside, names with commas between; by default nothing.
         overwrite: Replace another simulation in this folder. Anything else is never touched.
         dry_run: Print what would be written and stop.
 
@@ -77,13 +79,24 @@ def simulate(
         ResourceError: The folder holds something else, or the disk is full.
     """
     plan = Plan(
-        layout, subjects, seed, shared, unique, repeats, sessions, missing_sessions, nsdgeneral_voxels, size_px, nifti
+        layout,
+        subjects,
+        seed,
+        shared,
+        unique,
+        repeats,
+        sessions,
+        missing_sessions,
+        nsdgeneral_voxels,
+        size_px,
+        nifti,
+        also,
     ).checked()
     if dry_run:
         print(plan.bill(out))
         return
     source = plan.source(images)
-    record = {"arguments": vars(plan), "pictures": {"kind": source.name, "set": source.fingerprint}}
+    record = {"arguments": plan.arguments, "pictures": {"kind": source.name, "set": source.fingerprint}}
     if _is_done(out, record, overwrite):
         print(f"{out}\n  already holds this simulation; nothing to do")
         return

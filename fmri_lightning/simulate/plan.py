@@ -9,6 +9,8 @@ from typing import Any
 from fmri_lightning.errors import UsageError
 
 LAYOUTS = ("nsd", "mindeye2")
+EXTRAS: tuple[str, ...] = ()
+"""What --also can write beside NSD's layout."""
 NIFTI = ("none", "first", "all")
 
 
@@ -27,6 +29,18 @@ class Plan:
     nsdgeneral_voxels: int
     size_px: int
     nifti: str | None
+    also: str = ""
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """What is written beside NSD's files, in the order of :data:`EXTRAS`."""
+        asked = {part.strip() for part in self.also.split(",") if part.strip()}
+        return tuple(name for name in EXTRAS if name in asked)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments as they are recorded; what was not asked for leaves no trace."""
+        return {name: value for name, value in vars(self).items() if name != "also" or value}
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -84,7 +98,18 @@ class Plan:
                 f"--sessions {self.sessions} does not cut {self.n_trials} trials into equal parts of at least 12; "
                 f"choose one of {', '.join(map(str, fits)) or 'nothing: give more pictures'}"
             )
-        return replace(self, subjects=",".join(map(str, numbers)), nifti=self._decided_nifti())
+        return replace(
+            self, subjects=",".join(map(str, numbers)), nifti=self._decided_nifti(), also=self._decided_extras()
+        )
+
+    def _decided_extras(self) -> str:
+        """Return the extras in canonical writing; refuse those that are unknown or have no place in the layout."""
+        unknown = sorted({part.strip() for part in self.also.split(",") if part.strip()} - set(EXTRAS))
+        if unknown:
+            raise UsageError(f"--also {unknown[0]}: choose of {', '.join(EXTRAS) or 'nothing: there are none yet'}")
+        if self.extras and self.layout != "nsd":
+            raise UsageError(f"--also {self.also}: goes with --layout nsd, not with {self.layout}")
+        return ",".join(self.extras)
 
     def _decided_nifti(self) -> str:
         """Return for which sessions NIfTI files are written; refuse the flag where it has no meaning."""

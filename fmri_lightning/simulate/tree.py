@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,27 +14,13 @@ import numpy.typing as npt
 from fmri_lightning.progress import track
 from fmri_lightning.records import STIMULUS_CATEGORIES
 from fmri_lightning.simulate.experiment import make_experiment
-from fmri_lightning.simulate.mindeye_tree import MindEyeTree
-from fmri_lightning.simulate.nsd_tree import NsdTree
-from fmri_lightning.simulate.pictures import Meaning, Pictures, PictureSource
+from fmri_lightning.simulate.layouts import EXTRA_WRITERS, WRITERS, Layout
+from fmri_lightning.simulate.pictures import Meaning, PictureSource
 from fmri_lightning.simulate.plan import Plan
 from fmri_lightning.simulate.pyramid import channel_maps
-from fmri_lightning.simulate.subject import Subject, make_subject
+from fmri_lightning.simulate.subject import make_subject
 
 _BLOCK = 256
-
-
-class Layout(Protocol):
-    """Writer of one layout below the root of a tree."""
-
-    def write_design(self) -> None:
-        """Write who sees which picture when."""
-
-    def open_pictures(self, size_px: int) -> AbstractContextManager[Callable[[int, Pictures], None]]:
-        """Open the file of pictures; what is yielded takes the first row and uint8 (n, side, side, 3)."""
-
-    def write_subject(self, subject: Subject, sessions: Callable[[range], Iterable[int]]) -> dict[str, Any]:
-        """Write all files of a subject and return its facts; ``sessions`` wraps the loop, for progress."""
 
 
 def write_tree(root: Path, plan: Plan, source: PictureSource) -> dict[str, dict[str, Any]]:
@@ -54,14 +38,13 @@ def write_tree(root: Path, plan: Plan, source: PictureSource) -> dict[str, dict[
         plan.numbers, plan.shared, plan.unique, plan.repeats, plan.sessions, plan.missing_sessions, plan.seed
     )
     root.mkdir(parents=True)
-    layout: Layout
-    if plan.layout == "mindeye2":
-        layout = MindEyeTree(root, experiment, plan.seed)
-    else:
-        layout = NsdTree(root, experiment, plan.seed, frozenset(plan.nifti_sessions))
+    layout = WRITERS[plan.layout](root, experiment, plan)
     layout.write_design()
     maps, meaning = _write_pictures(layout, source, experiment.n_catalogue, plan.size_px)
     _write_categories(root / STIMULUS_CATEGORIES, meaning.categories)
+    extras = [EXTRA_WRITERS[name](root, experiment, plan) for name in plan.extras]
+    for extra in extras:
+        extra.write_design(source)
     facts = {}
     for number in plan.numbers:
         rows = experiment.subjectim[number - 1] - 1
@@ -69,6 +52,8 @@ def write_tree(root: Path, plan: Plan, source: PictureSource) -> dict[str, dict[
         subject = make_subject(number, plan.nsdgeneral_voxels, maps[rows], seen, plan.seed)
         name = f"subj{number:02d}"
         facts[name] = layout.write_subject(subject, partial(track, description=f"simulating {name}"))
+        for extra in extras:
+            extra.write_subject(subject)
     return facts
 
 

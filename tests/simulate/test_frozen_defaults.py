@@ -20,7 +20,7 @@ from fmri_lightning.simulate.scenes import draw_scenes
 from fmri_lightning.simulate.subject import make_subject
 from fmri_lightning.simulate.voxels import draw_early_tuning, draw_ncsnr
 
-EXPECTED = "0962ead92148458ef94c97a961c984166246b1f45b84991d4e64bdf2b44cd710"
+EXPECTED = "ebcc7bec084f6bb5c20c916095668208fadc1a9930ad49bbd0de44d20c940e0f"
 
 
 def rounded(values: np.ndarray) -> bytes:

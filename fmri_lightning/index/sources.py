@@ -1,0 +1,56 @@
+"""Which data can be indexed: one reader a source, all asked the same question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fmri_lightning.index.subject_index import SubjectIndex
+
+
+@dataclass(frozen=True)
+class IndexRequest:
+    """What an index is asked for.
+
+    Attributes:
+        root: Folder of the data.
+        subject: For instance "subj01".
+        sessions: "all", "first37" or a number of first sessions.
+        split_file: Arrays only: table of stimulus and split.
+        normalised: Arrays only: the betas come z-scored or averaged.
+    """
+
+    root: Path
+    subject: str
+    sessions: str = "all"
+    split_file: Path | None = None
+    normalised: bool = False
+
+
+def _nsd(request: IndexRequest) -> SubjectIndex:
+    from fmri_lightning.index.nsd_trials import index_nsd
+
+    return index_nsd(request.root, request.subject, request.sessions)
+
+
+def _mindeye2(request: IndexRequest) -> SubjectIndex:
+    from fmri_lightning.index.mindeye_trials import index_mindeye
+
+    return index_mindeye(request.root, request.subject, request.sessions)
+
+
+def _arrays(request: IndexRequest) -> SubjectIndex:
+    from fmri_lightning.index.arrays import index_arrays
+
+    return index_arrays(request.root, request.subject, request.sessions, request.split_file, request.normalised)
+
+
+SOURCES: dict[str, Callable[[IndexRequest], SubjectIndex]] = {
+    "nsd": _nsd,
+    "mindeye2": _mindeye2,
+    "arrays": _arrays,
+}
+"""By the name that --source takes; each has a section in the data guide, fmri_lightning/index/README.md."""
