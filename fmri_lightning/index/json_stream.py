@@ -16,6 +16,7 @@ LONGEST_ENTRY = 64 << 20
 """Characters; a damaged file is refused before it is in memory as a whole."""
 
 _BLANK = " \t\r\n"
+_BEHIND = _BLANK + ",]}:"
 
 
 class JsonStream:
@@ -88,15 +89,16 @@ class JsonStream:
         while True:
             try:
                 value, end = decoder.raw_decode(self._text, self._at)
-                # A number that ends with the text may go on in the next piece.
-                if end < len(self._text):
+                # A number that ends with the text, or before a point, may go on in the next piece.
+                if end < len(self._text) and self._text[end] in _BEHIND:
                     self._at = end
                     return value
-                failed: ValueError = ValueError("the file ends within a value")
+                failed = "the file ends within a value"
             except ValueError as error:
-                failed = error
+                # Its words alone: the error holds the text that was decoded.
+                failed = str(error)
             if len(self._text) - self._at > LONGEST_ENTRY or not self._more(pieces):
-                raise failed
+                raise ValueError(failed)
 
     def _expect(self, wanted: str, pieces: Iterator[str]) -> str:
         found = self._peek(pieces)
