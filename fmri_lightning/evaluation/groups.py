@@ -94,9 +94,7 @@ def _known(run: Run, grouping: Grouping) -> Known:
             shown = categories_in(annotations, grouping.min_area, grouping.supercategories)
             asked = {"min_area": grouping.min_area, "supercategories": grouping.supercategories}
             place = annotations_folder(index_root, subject)
-            return Known(
-                shown, place.as_posix(), {"annotations": annotations_hash(annotations)}, {"categories": asked}
-            )
+            return Known(shown, place.as_posix(), {"annotations": annotations_hash(annotations)}, {"categories": asked})
     beside = Path(provenance["root"]) / STIMULUS_CATEGORIES if provenance.get("root") else None
     return Known() if beside is None or not beside.is_file() else Known(read_categories(beside), beside.as_posix())
 

@@ -63,7 +63,7 @@ def read_shown(runs: list[ReportRun], root: Path | None, share: bool) -> Shown:
 
 
 def _annotations(runs: Iterable[ReportRun]) -> Iterable[Annotations]:
-    places = {}
+    places: dict[tuple[str, str], None] = {}
     for run in runs:
         index_root, subject = run.summary.get("provenance", {}).get("index_root"), run.summary.get("subject")
         if index_root and subject:

@@ -131,7 +131,7 @@ def test_stale_annotations_end_the_command_before_anything_is_scored(annotated, 
 
 
 def test_a_share_is_a_share(annotated):
-    with pytest.raises(UsageError, match="--category_area 2.0 is a share"):
+    with pytest.raises(UsageError, match=r"--category_area 2\.0 is a share"):
         evaluate(run=[annotated], category_area=2.0)
 
 

@@ -93,7 +93,7 @@ def test_bad_annotations_leave_no_index_behind(own, tmp_path):
 
 
 def test_what_cannot_be_annotated_is_refused(own, tmp_path):
-    with pytest.raises(BadInputError, match="--annotations .* does not exist"):
+    with pytest.raises(BadInputError, match=r"--annotations .* does not exist"):
         index(own.root, out=tmp_path / "out", annotations=tmp_path / "nothing")
     with pytest.raises(UsageError, match="--annotations go with the pictures of NSD"):
         index(own.root, source="arrays", out=tmp_path / "out", annotations=tmp_path)

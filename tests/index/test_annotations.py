@@ -91,8 +91,7 @@ def not_clipped(bbox, window):
     inside = shown_box(bbox, window)
     if inside is not None:
         return inside
-    whole = shown_box(bbox, dataclasses.replace(window, top=-9999, left=-9999, height=99999, width=99999))
-    return whole
+    return shown_box(bbox, dataclasses.replace(window, top=-9999, left=-9999, height=99999, width=99999))
 
 
 def neighbours(path):
@@ -224,10 +223,25 @@ def change(path, old, new):
 @pytest.mark.parametrize(
     ("file", "old", "new", "complaint"),
     [
-        ("captions_train2017.json", '"id": 77,', '"id": 78,', "does not list 1 of 4 photographs of its split, image 77"),
+        (
+            "captions_train2017.json",
+            '"id": 77,',
+            '"id": 78,',
+            "does not list 1 of 4 photographs of its split, image 77",
+        ),
         ("captions_val2017.json", '"caption"', '"text"', "an entry of annotations is not as in COCO's captions files"),
-        ("instances_val2017.json", '"bbox": [', '"bbox": [7, ', "an entry of annotations is not as in COCO's instances"),
-        ("instances_val2017.json", '"id": 17, "name"', '"id": 19, "name"', "category 17 of image .* is not in its list"),
+        (
+            "instances_val2017.json",
+            '"bbox": [',
+            '"bbox": [7, ',
+            "an entry of annotations is not as in COCO's instances",
+        ),
+        (
+            "instances_val2017.json",
+            '"id": 17, "name"',
+            '"id": 19, "name"',
+            "category 17 of image .* is not in its list",
+        ),
         ("instances_train2017.json", '"height": 480, "width": 640', '"height": 640, "width": 640', "expected a square"),
         ("instances_train2017.json", '"categories"', '"categ', "cannot be read as JSON"),
     ],
@@ -248,7 +262,9 @@ def test_a_folder_without_files_and_a_picture_beyond_the_catalogue_are_refused(c
 
 
 def curated(path, n=6, columns=5, shift=0):
-    texts = [[f" picture {row + shift}, sentence {k} " if k != row % 5 else "" for k in range(columns)] for row in range(n)]
+    texts = [
+        [f" picture {row + shift}, sentence {k} " if k != row % 5 else "" for k in range(columns)] for row in range(n)
+    ]
     np.save(path, np.array(texts))
     return path
 

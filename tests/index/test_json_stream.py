@@ -11,7 +11,7 @@ from fmri_lightning.index import json_stream
 from fmri_lightning.index.json_stream import JsonStream
 
 CONTENT = {
-    "info": {"year": 2017, "about": "é 猫 \U0001f408 \\ \" ] } ,"},
+    "info": {"year": 2017, "about": 'é 猫 \U0001f408 \\ " ] } ,'},
     "empty": [],
     "number": -12.5e-3,
     "numbers": [1, 22, 333.25, -4, 5e10],
@@ -36,7 +36,9 @@ def test_entries_are_those_of_the_standard_library(tmp_path, monkeypatch, chunk,
     path = tmp_path / "a.json"
     path.write_text(json.dumps(CONTENT, **style) + "\n", encoding="utf-8")
     found, digest = collected(path)
-    assert found == {name: value if isinstance(value, list) else [value] for name, value in CONTENT.items() if value != []}
+    assert found == {
+        name: value if isinstance(value, list) else [value] for name, value in CONTENT.items() if value != []
+    }
     assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -48,7 +50,9 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path, end):
         collected(path)
 
 
-@pytest.mark.parametrize("text", ["", "[1, 2]", '{"a": 1} {"b": 2}', '{"a" 1}', '{"a": [1 2]}', '{"a": 1,}', "nonsense"])
+@pytest.mark.parametrize(
+    "text", ["", "[1, 2]", '{"a": 1} {"b": 2}', '{"a" 1}', '{"a": [1 2]}', '{"a": 1,}', "nonsense"]
+)
 def test_what_is_no_object_is_refused(tmp_path, text):
     path = tmp_path / "a.json"
     path.write_text(text)

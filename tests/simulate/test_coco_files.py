@@ -63,7 +63,9 @@ def test_every_nuisance_is_there(root, catalogue):
     outside = across = 0
     with_objects = set()
     for split, file in files.items():
-        assert [thing["image_id"] for thing in file["annotations"]] != sorted(t["image_id"] for t in file["annotations"])
+        assert [thing["image_id"] for thing in file["annotations"]] != sorted(
+            t["image_id"] for t in file["annotations"]
+        )
         size = {image["id"]: (image["height"], image["width"]) for image in file["images"]}
         for thing in file["annotations"]:
             row = own.get((split, thing["image_id"]))
