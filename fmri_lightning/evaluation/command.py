@@ -51,8 +51,8 @@ def evaluate(
         clip_cache: CLIP cache of the true embeddings; by default where the run says.
         betas: Beta store, for repeat reliability and brain correlation; by default where the run says.
         preproc: Preprocessing, for repeat reliability; by default where the run says.
-        categories: CSV with the columns nsd_id and category, or COCO's instances_*.json, for rows per category; by
-            default the annotations beside the run's index, or else stimulus_categories.csv of the data root.
+        categories: CSV with the columns nsd_id and category, or COCO's instances_*.json, for rows per category. Taken
+            by default are the annotations beside the run's index, or else stimulus_categories.csv of the data root.
         category_area: Share of a picture, 0 to 1, that the boxes of a category must cover together for the picture to
             count in that category; for annotations only.
         supercategories: Rows for COCO's groups of categories too, such as any animal; for annotations only.
