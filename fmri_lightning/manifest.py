@@ -25,6 +25,7 @@ from fmri_lightning.errors import BadInputError
 MADE_BY = {
     "simulation": "simulate",
     "index": "index",
+    "annotations": "index",
     "betas": "betas",
     "preproc": "betas",
     "clip_cache": "clip-cache",

@@ -24,6 +24,8 @@ def evaluate(
     betas: Path | None = None,
     preproc: Path | None = None,
     categories: Path | None = None,
+    category_area: float = 0.02,
+    supercategories: bool = False,
     brain_correlation: bool = False,
     literature: bool = True,
     resamples: int = 2000,
@@ -49,8 +51,11 @@ def evaluate(
         clip_cache: CLIP cache of the true embeddings; by default where the run says.
         betas: Beta store, for repeat reliability and brain correlation; by default where the run says.
         preproc: Preprocessing, for repeat reliability; by default where the run says.
-        categories: CSV with the columns nsd_id and category, or COCO's instances_*.json, for rows per category;
-            stimulus_categories.csv of the data root by default.
+        categories: CSV with the columns nsd_id and category, or COCO's instances_*.json, for rows per category. Taken
+            by default are the annotations beside the run's index, or else stimulus_categories.csv of the data root.
+        category_area: Share of a picture, 0 to 1, that the boxes of a category must cover together for the picture to
+            count in that category; for annotations only.
+        supercategories: Rows for COCO's groups of categories too, such as any animal; for annotations only.
         brain_correlation: Also fit a voxel-encoding ridge on training trials and correlate the responses it expects
             of each picture with the measured ones, per region.
         literature: Print published numbers below a table that is comparable with them.
@@ -72,6 +77,8 @@ def evaluate(
         raise UsageError("name what to score: --run DIR [DIR ...], or --generated DIR --truth DIR, one of the two")
     if generated is not None and truth is None:
         raise UsageError("--generated needs its ground truth: add --truth DIR")
+    if not 0 <= category_area <= 1:
+        raise UsageError(f"--category_area {category_area} is a share of the picture's area, from 0 to 1")
     if resamples < 100:
         raise UsageError(f"--resamples {resamples} gives no interval; take at least 100")
     if wandb:
@@ -80,11 +87,13 @@ def evaluate(
         require_wandb()  # better known now than after the scoring
         if wandb_max_rows < 1:
             raise UsageError(f"--wandb_max_rows is at least 1, not {wandb_max_rows}")
+    from fmri_lightning.evaluation.groups import Grouping
     from fmri_lightning.evaluation.protocols import find_protocol
     from fmri_lightning.evaluation.runner import Places, Runner
 
-    places = Places(truth, clip_cache, betas, preproc, categories)
-    runner = Runner(find_protocol(protocol), places, resamples, seed, brain_correlation)
+    places = Places(truth, clip_cache, betas, preproc)
+    grouping = Grouping(categories, category_area, supercategories)
+    runner = Runner(find_protocol(protocol), places, resamples, seed, brain_correlation, grouping)
     rows = wandb_max_rows if wandb else 0
     if generated is not None and truth is not None:
         folder = (out if out is not None else Path("outputs/evaluation") / generated.resolve().name) / protocol

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmri_lightning.evaluation.fractions import fraction_of_ceiling
+from fmri_lightning.evaluation.groups import MIN_STIMULI
 from fmri_lightning.evaluation.metric_table import METRICS, is_share
 from fmri_lightning.locks import run_lock
 from fmri_lightning.manifest import Manifest, atomic_path, content_hash, write_json, write_manifest
@@ -201,11 +202,21 @@ def _fraction(evaluation: Evaluation, metric: str, n_resamples: int, seed: int) 
 
 
 def _groups(evaluation: Evaluation, metric: str, n_resamples: int, seed: int) -> dict[str, dict[str, Any]]:
-    """Scores of groups of stimuli; distractors stay those of the whole test set."""
-    found = {}
+    """Scores of groups of stimuli; distractors stay those of the whole test set.
+
+    The stimuli of a group are resampled, and its scores as they are: an influence holds what a stimulus adds as the
+    others' distractor, which the mean of a group knows nothing of.
+    """
+    found: dict[str, dict[str, Any]] = {}
     values, ids = evaluation.run.values[metric], evaluation.run.ids
     for name, members in evaluation.groups.items():
         of_group = values[members]
+        defined = np.isfinite(of_group)
+        # Scores that are not defined may leave a large enough group with too few.
+        if len(np.unique(ids[members][defined])) < MIN_STIMULI:
+            nothing = dict.fromkeys(("value", "ci_low", "ci_high"))
+            found[name] = {**nothing, "n": int(defined.sum()), "n_undefined": int((~defined).sum())}
+            continue
         found[name] = _interval_of(of_group, of_group, ids[members], metric, n_resamples, seed)
     return found
 

@@ -17,7 +17,7 @@ from fmri_lightning.evaluation.describe import describe_folder, describe_run
 from fmri_lightning.evaluation.embedding_scores import EmbeddingScores, score_embeddings
 from fmri_lightning.evaluation.folders import read_folders
 from fmri_lightning.evaluation.gallery import Gallery, open_gallery, predictions_of
-from fmri_lightning.evaluation.groups import categories_of, groups_of
+from fmri_lightning.evaluation.groups import Grouping, categories_of, groups_of
 from fmri_lightning.evaluation.metric_table import EMBEDDING_METRICS
 from fmri_lightning.evaluation.pictures import PictureSet, StimulusPictures, check_pictures
 from fmri_lightning.evaluation.protocols import Protocol
@@ -45,14 +45,12 @@ class Places:
         clip_cache: CLIP cache of the true embeddings.
         betas: Beta store of the subject.
         preproc: Preprocessing of the subject.
-        categories: Table of the categories of stimuli.
     """
 
     truth: Path | None = None
     clip_cache: Path | None = None
     betas: Path | None = None
     preproc: Path | None = None
-    categories: Path | None = None
 
 
 @dataclass
@@ -65,6 +63,7 @@ class Runner:
         resamples: Bootstrap resamples of every interval.
         seed: Of bootstrap and permutations.
         with_brain_correlation: Whether pictures are also scored through a voxel-encoding model.
+        grouping: Which rows per category are asked for.
     """
 
     protocol: Protocol
@@ -72,6 +71,7 @@ class Runner:
     resamples: int = 2000
     seed: int = 0
     with_brain_correlation: bool = False
+    grouping: Grouping = field(default_factory=Grouping)
     scorer: PictureScorer = field(init=False)
     not_computed: dict[str, str] = field(init=False)
     _scored: dict[tuple[str, int], tuple[PictureScores, str]] = field(init=False, default_factory=dict)
@@ -114,17 +114,19 @@ class Runner:
             BadInputError: An input is missing or does not belong to the run.
         """
         stimuli, pictures_hash, truth_hash = self.check(run)
+        known = categories_of(run, self.grouping)
         controls, skipped = find_controls(run, siblings)
         scores, _ = self._score(run.pictures, StimulusPictures(stimuli, run.ids), run.folder.name)
         evaluation = Evaluation(run=row_of(run, scores), samples=chosen_samples(run), chance=dict(scores.chance))
         evaluation.skipped = self.not_computed | skipped
-        evaluation.inputs = {"pictures": pictures_hash, "truth": truth_hash}
+        evaluation.inputs = {"pictures": pictures_hash, "truth": truth_hash, **known.inputs}
         add_control_rows(evaluation, controls, stimuli, self._score)
         add_first_samples(evaluation, run, stimuli, self._score)
         add_nearest_training(evaluation, run, stimuli, self._score)
         self._add_embedding_scores(evaluation, run, controls)
-        evaluation.groups = groups_of(run.ids, categories_of(run, self.places.categories))
+        evaluation.groups = groups_of(run.ids, known.categories)
         describe_run(evaluation, self.protocol, run)
+        evaluation.config |= known.config
         evaluation.config["networks"] = self._facts()
         self._add_brain_correlation(evaluation, run, controls, stimuli)
         return evaluation

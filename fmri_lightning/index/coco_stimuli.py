@@ -191,9 +191,24 @@ def crop(photograph: NDArray[np.uint8], box: NDArray[np.floating]) -> NDArray[np
         (480, 480, 3)
     """
     height, width = photograph.shape[:2]
+    top, bottom, left, right = cuts_px(box, height, width)
+    return photograph[top : height - bottom, left : width - right]
+
+
+def cuts_px(box: NDArray[np.floating], height: int, width: int) -> tuple[int, int, int, int]:
+    """Say how many rows and columns a crop takes off; half a pixel is rounded to the even number.
+
+    Args:
+        box: Shares of top, bottom, left and right, 0 to below 1, (4,).
+        height: Of the photograph, in pixels.
+        width: Of the photograph, in pixels.
+
+    Returns:
+        Pixels off top, bottom, left and right.
+    """
     # 0.29 * 100 is 28.999999999999996: truncation would leave a column too many.
     top, bottom, left, right = np.round(box * np.array([height, height, width, width])).astype(int).tolist()
-    return photograph[top : height - bottom, left : width - right]
+    return top, bottom, left, right
 
 
 def photograph_sizes(folder: Path, names: list[str]) -> NDArray[np.int64]:

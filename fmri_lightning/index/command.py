@@ -12,7 +12,11 @@ from fmri_lightning.manifest import Manifest
 from fmri_lightning.records import TrialTable
 
 if TYPE_CHECKING:
+    from fmri_lightning.index.annotation_table import Read
     from fmri_lightning.index.subject_index import SubjectIndex
+
+NSD_PICTURES = ("nsd", "mindeye2")
+"""Sources whose nsd_id is the row of NSD's catalogue; COCO's annotations speak of no other pictures."""
 
 
 def index(
@@ -23,6 +27,7 @@ def index(
     out: Path = Path("outputs/nsd_index"),
     split_file: Path | None = None,
     normalised: bool = False,
+    annotations: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """List a subject's trials: which picture each one showed, and which split the picture is in.
@@ -37,6 +42,9 @@ def index(
         split_file: For arrays: a table (tab-separated) with the columns stimulus and split; by default the column split
             of trials.tsv, or else a hashed test set that is not comparable.
         normalised: For arrays: the betas come z-scored or averaged, so that betas skips T0 and records so.
+        annotations: For nsd and mindeye2: folder of COCO's captions_*2017.json and instances_*2017.json, or a .npy of
+            captions by nsd_id; by default nsddata_stimuli/stimuli/nsd/annotations of the root, where that is there.
+            What the pictures show is written beside the index, which stays the same.
         overwrite: Replace an index that differs from the one to be written.
 
     Raises:
@@ -47,6 +55,8 @@ def index(
         raise UsageError(f"source {source!r} is not supported, choose {', '.join(SOURCES)}")
     if source != "arrays" and (split_file is not None or normalised):
         raise UsageError(f"--split_file and --normalised go with --source arrays, not with {source}")
+    if source not in NSD_PICTURES and annotations is not None:
+        raise UsageError(f"--annotations go with the pictures of NSD ({', '.join(NSD_PICTURES)}), not with {source}")
     made = SOURCES[source](IndexRequest(Path(root), subject, str(sessions), split_file, normalised))
     config = {
         "source": source,
@@ -56,10 +66,22 @@ def index(
         "simulated": (Path(root) / "SIMULATED.json").is_file(),
         **made.facts,
     }
-    _write(subject, Path(out), overwrite, made, config)
+    read = _read_annotations(Path(root), annotations, made) if source in NSD_PICTURES else None
+    _write(subject, Path(out), overwrite, made, config, read)
 
 
-def _write(subject: str, out: Path, overwrite: bool, made: SubjectIndex, config: dict[str, Any]) -> None:
+def _read_annotations(root: Path, asked: Path | None, made: SubjectIndex) -> Read | None:
+    """Read them before anything is written: a bad file leaves no index without its annotations."""
+    from fmri_lightning.index.annotation_table import annotations_to_read, read_source
+
+    place = annotations_to_read(root, asked)
+    return None if place is None else read_source(root, place, made.table.nsd_id, made.n_catalogue)
+
+
+def _write(
+    subject: str, out: Path, overwrite: bool, made: SubjectIndex, config: dict[str, Any], read: Read | None
+) -> None:
+    from fmri_lightning.index.annotation_table import remove_stale, write_annotations
     from fmri_lightning.index.table import subject_folder, table_hash, write_index
 
     folder = subject_folder(out, subject)
@@ -67,7 +89,13 @@ def _write(subject: str, out: Path, overwrite: bool, made: SubjectIndex, config:
         _refuse_other(folder, table_hash(made.table), made.facts)
     with run_lock(folder):
         manifest = write_index(out, subject, made.table, made.inputs, config)
+        stale = remove_stale(out, subject)
+        told = None if read is None else write_annotations(out, subject, read)
     _say(folder, manifest, made.table)
+    if told is not None:
+        _say_annotations(told)
+    elif stale:
+        print("The annotations of the index that was there before are gone; --annotations DIR brings new ones.")
 
 
 def _refuse_other(folder: Path, new_hash: str, facts: dict[str, Any]) -> None:
@@ -81,6 +109,13 @@ def _refuse_other(folder: Path, new_hash: str, facts: dict[str, Any]) -> None:
             f"{folder} holds another index (root {old.config.get('root')}, sessions {old.config.get('sessions')}); "
             "choose another --out, or replace it with --overwrite"
         )
+
+
+def _say_annotations(manifest: Manifest) -> None:
+    config = manifest.config
+    counts = ", ".join(f"{config[f'n_{what}']} {what}" for what in ("captions", "objects") if config[f"n_{what}"])
+    size = f"; boxes in pixels of {config['size_px']} x {config['size_px']}" if config["size_px"] else ""
+    print(f"annotations of {config['n_stimuli']} pictures from {config['from']}: {counts or 'none'}{size}")
 
 
 def _say(folder: Path, manifest: Manifest, table: TrialTable) -> None:

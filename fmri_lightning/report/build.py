@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fmri_lightning.evaluation.groups import read_categories
-from fmri_lightning.records import STIMULUS_CATEGORIES
 from fmri_lightning.report.gallery.cards import build_gallery
 from fmri_lightning.report.gallery.thumbnails import Thumbnails
 from fmri_lightning.report.page import Page, choose_protocol
 from fmri_lightning.report.runs import ReportRun
-from fmri_lightning.report.truth import read_truth, root_of
+from fmri_lightning.report.shown import read_shown
+from fmri_lightning.report.truth import read_truth
 
 
 def build_page(
@@ -42,12 +41,6 @@ def build_page(
     truth = read_truth(runs, root)
     protocol = choose_protocol(runs)
     thumbnails = Thumbnails(thumb_px)
-    gallery = build_gallery(runs, truth, protocol, limit, seed, thumbnails, _words(runs, root), share, samples)
+    shown = read_shown(runs, root, share)
+    gallery = build_gallery(runs, truth, protocol, limit, seed, thumbnails, shown, share, samples)
     return Page(runs, gallery, truth, protocol, seed, share)
-
-
-def _words(runs: list[ReportRun], root: Path | None) -> dict[int, set[str]]:
-    """Read what the stimuli show, where a table of it lies beside them."""
-    place = root if root is not None else root_of(runs)
-    table = None if place is None else place / STIMULUS_CATEGORIES
-    return read_categories(table) if table is not None and table.is_file() else {}

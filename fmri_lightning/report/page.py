@@ -73,7 +73,7 @@ class Page:
             "nulls": [run for run in runs if run.null_decoder],
             "mini": any(uses_mini_models(run) for run in runs),
             "held_out": all(fitted_here(run) for run in runs),
-            "missing": missing_pieces(runs, self.truth, self.share),
+            "missing": [*filter(None, [self.gallery.missing]), *missing_pieces(runs, self.truth, self.share)],
             "sections": build_sections(runs, self.protocol, share=self.share),
             "gallery": self.gallery,
             "seed": self.seed,

@@ -50,11 +50,19 @@ def _mindeye2(root: Path, experiment: Experiment, plan: Plan) -> Layout:
     return MindEyeTree(root, experiment, plan.seed)
 
 
+def _coco(root: Path, experiment: Experiment, plan: Plan) -> Extra:
+    from fmri_lightning.simulate.coco_files import CocoFiles
+
+    return CocoFiles(root, experiment.n_catalogue, plan.seed)
+
+
 WRITERS: dict[str, Callable[[Path, Experiment, Plan], Layout]] = {
     "nsd": _nsd,
     "mindeye2": _mindeye2,
 }
 """By the name that --layout takes; ``plan.LAYOUTS`` lists the same."""
 
-EXTRA_WRITERS: dict[str, Callable[[Path, Experiment, Plan], Extra]] = {}
+EXTRA_WRITERS: dict[str, Callable[[Path, Experiment, Plan], Extra]] = {
+    "coco": _coco,
+}
 """By the names that --also takes; ``plan.EXTRAS`` lists the same."""

@@ -226,6 +226,17 @@ def render_scene(scene: SceneDescription, rng: np.random.Generator, size_px: int
     return lit.round().clip(0, 255).astype(np.uint8)
 
 
+def describe_scene(namespace: str, index: int, seed: int = 0) -> SceneDescription:
+    """Return what scene number ``index`` of a namespace shows, without drawing it.
+
+    Raises:
+        UsageError: unknown namespace.
+    """
+    if namespace not in NAMESPACES:
+        raise UsageError(f"unknown scene namespace {namespace!r}; choose one of {', '.join(NAMESPACES)}")
+    return sample_scene(np.random.default_rng([NAMESPACES[namespace], seed, index, 0]))
+
+
 def draw_scene(
     namespace: str, index: int, seed: int = 0, size_px: int = 64
 ) -> tuple[npt.NDArray[np.uint8], SceneDescription]:
@@ -236,11 +247,9 @@ def draw_scene(
     Raises:
         UsageError: unknown namespace.
     """
-    if namespace not in NAMESPACES:
-        raise UsageError(f"unknown scene namespace {namespace!r}; choose one of {', '.join(NAMESPACES)}")
-    key = [NAMESPACES[namespace], seed, index]
-    scene = sample_scene(np.random.default_rng([*key, 0]))
-    return render_scene(scene, np.random.default_rng([*key, 1]), size_px), scene
+    scene = describe_scene(namespace, index, seed)
+    rng = np.random.default_rng([NAMESPACES[namespace], seed, index, 1])
+    return render_scene(scene, rng, size_px), scene
 
 
 def draw_scenes(

@@ -12,6 +12,7 @@ from fmri_lightning.errors import BadInputError
 # Where commands write by default, below outputs/, checkpoints/ or one folder of everything.
 LAYOUT = {
     "index": ("nsd_index/subject=*", "index/subject=*"),
+    "annotations": ("nsd_index/subject=*/annotations", "index/subject=*/annotations"),
     "betas": ("betas/*",),
     "preproc": ("preproc/*",),
     "clip_cache": ("clip_cache/*.parquet", "*.parquet"),

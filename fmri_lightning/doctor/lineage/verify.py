@@ -55,6 +55,14 @@ def _index(artefact: Artefact) -> str:
     return "matches index.parquet"
 
 
+def _annotations(artefact: Artefact) -> str:
+    from fmri_lightning.index.annotation_table import read_annotations
+
+    folder = artefact.path.absolute().parent
+    read_annotations(folder.parent, folder.name.removeprefix("subject="))
+    return "matches annotations.parquet and the index beside it"
+
+
 def _betas(artefact: Artefact) -> str:
     from fmri_lightning.betas.store import BetaStore
 
@@ -169,6 +177,7 @@ def _compare(artefact: Artefact, found: str, what: str) -> str:
 
 CHECKS: dict[str, Callable[[Artefact], str]] = {
     "index": _index,
+    "annotations": _annotations,
     "betas": _betas,
     "preproc": _preproc,
     "clip_cache": _cache,

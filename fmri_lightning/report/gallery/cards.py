@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from fmri_lightning.report.gallery.measures import Measure, measures_of
 from fmri_lightning.report.gallery.thumbnails import Thumbnails
 from fmri_lightning.report.grids import open_picture
 from fmri_lightning.report.runs import ReportRun
+from fmri_lightning.report.shown import Shown
 from fmri_lightning.report.truth import Truth
 
 if TYPE_CHECKING:
@@ -40,14 +42,16 @@ class Card:
     Attributes:
         key: For instance "nsd12" or "nsd12_trial340".
         nsd_id: The stimulus.
-        words: What it shows, where categories are known.
+        shows: What it shows, where categories are known, in alphabetical order.
         shots: One a column; None where a run did not draw this stimulus.
+        captions: What people wrote of it, where captions are known.
     """
 
     key: str
     nsd_id: int
-    words: str
+    shows: list[str]
     shots: list[Shot | None]
+    captions: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Gallery:
         cards: In the seeded random order.
         n_items: Stimuli (or trials) that the runs drew; the gallery may hold fewer.
         thumbnails: The pictures.
+        missing: What of the annotations is not on the cards, in words; "" where nothing is amiss.
     """
 
     columns: list[Column]
@@ -67,6 +72,18 @@ class Gallery:
     cards: list[Card]
     n_items: int
     thumbnails: Thumbnails
+    missing: str = ""
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether any card carries sentences."""
+        return any(card.captions for card in self.cards)
+
+    @property
+    def categories(self) -> list[tuple[str, int]]:
+        """Categories in alphabetical order, with the number of cards that show each."""
+        counts = Counter(name for card in self.cards for name in card.shows)
+        return sorted(counts.items())
 
     def for_script(self, addresses: dict[str, str]) -> dict[str, Any]:
         """Arrange everything as the page's script reads it.
@@ -86,7 +103,9 @@ class Gallery:
                 {
                     "key": card.key,
                     "id": card.nsd_id,
-                    "words": card.words,
+                    "words": ", ".join(card.shows),
+                    "shows": card.shows,
+                    "captions": card.captions,
                     "shots": [None if shot is None else [shot.file, shot.caption, shot.source] for shot in card.shots],
                     "values": [_rounded(m.values.get(card.nsd_id)) for m in self.measures],
                 }
@@ -104,7 +123,7 @@ def build_gallery(
     limit: int,
     seed: int,
     thumbnails: Thumbnails,
-    words: dict[int, set[str]] | None = None,
+    shown: Shown | None = None,
     share: bool = False,
     n_samples: int = 4,
 ) -> Gallery:
@@ -117,7 +136,7 @@ def build_gallery(
         limit: At most this many cards, drawn at random.
         seed: Of the order.
         thumbnails: Where the pictures are put.
-        words: nsd_id to its categories.
+        shown: Categories and captions of the stimuli.
         share: Leave out what shows stimuli.
         n_samples: Samples shown of runs that drew several for each stimulus.
 
@@ -135,6 +154,7 @@ def build_gallery(
     columns = columns_of(runs, share, n_samples)
     drawn = {id(r): {card_key(x): x for x in r.results} for run in runs for r in (run, *run.controls.values())}
     by_label = {run.label: run for run in runs}
+    known = shown or Shown()
     cards = []
     for key in keys:
         shots = [
@@ -150,9 +170,10 @@ def build_gallery(
             )
             for place, column in enumerate(columns)
         ]
-        cards.append(Card(key, ids[key], ", ".join(sorted((words or {}).get(ids[key], ()))), shots))
+        shows, captions = sorted(known.categories.get(ids[key], ())), known.captions.get(ids[key], [])
+        cards.append(Card(key, ids[key], shows, shots, captions))
     measures = [m for m in measures_of(runs, protocol) if m.values.keys() & {card.nsd_id for card in cards}]
-    return Gallery(columns, measures, cards, len(ids), thumbnails)
+    return Gallery(columns, measures, cards, len(ids), thumbnails, known.missing)
 
 
 def card_key(result: dict[str, Any]) -> str:

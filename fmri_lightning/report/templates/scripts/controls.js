@@ -1,5 +1,6 @@
 // The tools above the cards, and the keyboard.
 const fields = { measure: "by", order: "order", least: "least", most: "most", find: "find" };
+if (byId("shows")) { fields.shows = "shows"; }
 
 function showControls() {
   for (const button of document.querySelectorAll("[data-view]")) {
@@ -58,6 +59,7 @@ const keys = {
   j: () => move(1), ArrowRight: () => move(1), k: () => move(-1), ArrowLeft: () => move(-1),
   s: () => byId("measure").focus(), "/": () => byId("find").focus(), "?": () => byId("help").showModal(),
 };
+if (fields.shows) { keys.c = () => byId("shows").focus(); }
 VIEWS.forEach((name, at) => { keys[String(at + 1)] = () => { if (!document.querySelector(`[data-view=${name}]`).disabled) { change("view", name); } }; });
 
 document.addEventListener("keydown", function (event) {

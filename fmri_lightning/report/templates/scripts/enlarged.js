@@ -12,12 +12,21 @@ function enlarge(key) {
     const shot = card.shots[one.at];
     if (one.column.kind !== "sample" || shot) { panels.append(panel(card, one.column, shot, true)); }
   }
+  byId("enlarged-captions").replaceChildren(...captionsOf(card));
   byId("enlarged-numbers").replaceChildren(numbersOf(card));
   const place = view.cards.indexOf(card);
   byId("previous").disabled = place <= 0;
   byId("next").disabled = place < 0 || place === view.cards.length - 1;
   if (!dialog.open) { dialog.showModal(); }
   writeAddress();
+}
+
+function captionsOf(card) {
+  if (!card.captions.length) { return []; }
+  const list = element("ul");
+  list.setAttribute("aria-label", "What people wrote of " + card.key);
+  for (const caption of card.captions) { list.append(element("li", "", caption)); }
+  return [list];
 }
 
 function numbersOf(card) {

@@ -4,7 +4,7 @@ const byId = (id) => document.getElementById(id);
 const PRESET = 24;
 const VIEWS = ["random", "best", "median", "worst", "all"];
 const defaults = { view: "random", by: data.measures.length ? data.measures[0].name : "", order: "random",
-  least: "", most: "", find: "", hide: "", card: "" };
+  least: "", most: "", find: "", shows: "", hide: "", card: "" };
 const state = Object.assign({}, defaults, readAddress());
 
 function readAddress() {
@@ -17,6 +17,7 @@ function readAddress() {
   }
   if (found.view && !VIEWS.includes(found.view)) { delete found.view; }
   if (found.by && !data.measures.some((m) => m.name === found.by)) { delete found.by; }
+  if (found.shows && !data.cards.some((card) => card.shows.includes(found.shows))) { delete found.shows; }
   return found;
 }
 
@@ -41,8 +42,9 @@ function formatted(value, measure) {
 }
 
 function passes(card) {
+  if (state.shows && !card.shows.includes(state.shows)) { return false; }
   const wanted = state.find.trim().toLowerCase();
-  if (wanted && !(card.key.toLowerCase().includes(wanted) || card.words.toLowerCase().includes(wanted))) { return false; }
+  if (wanted && ![card.key, card.words, ...card.captions].some((text) => text.toLowerCase().includes(wanted))) { return false; }
   if (state.least === "" && state.most === "") { return true; }
   const at = measureIndex();
   if (at < 0) { return true; }
