@@ -288,7 +288,7 @@ def _finish(
             **plan.config,
             "n_dropped": int(bad.sum()),
             "transductive_sessions": np.array(list(found))[transductive].tolist(),
-            "t0": T0_SKIPPED if plan.normalised else T0_TEXT,
+            "t0": _t0_text(plan),
             "t0_trials": content_hash(plan.table.global_trial[fitted_on]),
             "rounding_rms_sd": float(np.sqrt(np.mean([rms**2 for rms, _ in rounding]))),
             "rounding_max_sd": max(largest for _, largest in rounding),
@@ -301,6 +301,13 @@ def _finish(
     del betas
     os.replace(partial.array_path, folder / "betas.npy")
     return manifest
+
+
+def _t0_text(plan: StorePlan) -> str:
+    if not plan.normalised:
+        return T0_TEXT
+    arrived_as = plan.source.facts.get("arrived_as")
+    return T0_SKIPPED if arrived_as is None else f"skipped, the betas arrived as: {arrived_as}"
 
 
 def _write_times(
