@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.index.mindeye1 import (
@@ -152,7 +153,8 @@ def check_rows(tables: MindEye1Tables) -> int:
     """
     first = tables.samples[0]
     n_voxels, box = first.betas().shape[1], first.box()
-    empty = ~np.isfinite(first.betas()).all(axis=0)
+    gaps: list[tuple[str, NDArray[np.int64]]] = []
+    always = np.ones(n_voxels, dtype=bool)
     for sample, n_unique in zip(tables.samples, tables.num_uniques.tolist(), strict=True):
         rows = sample.betas()
         if rows.shape[1] != n_voxels or sample.box() != box:
@@ -162,10 +164,10 @@ def check_rows(tables: MindEye1Tables) -> int:
             )
         if not 1 <= n_unique <= ROWS:
             raise BadInputError(f"{sample.name}.num_uniques.npy is {n_unique}, expected 1 to {ROWS}; {AGAIN}")
-        # A voxel without signal may be so everywhere; in some samples only it is damage.
-        torn = int((~np.isfinite(rows).all(axis=0) != empty).sum())
-        if torn:
-            raise BadInputError(f"{sample.name}.{BETAS} holds NaN or infinity in {torn} voxels; {AGAIN}")
+        gap = ~np.isfinite(rows).all(axis=0)
+        always &= gap
+        if gap.any():
+            gaps.append((sample.name, np.flatnonzero(gap)))
         independent = [row.tobytes() for row in rows[:n_unique]]
         if len(set(independent)) < n_unique:
             raise BadInputError(
@@ -175,6 +177,11 @@ def check_rows(tables: MindEye1Tables) -> int:
             raise BadInputError(
                 f"{sample.name}: num_uniques says {n_unique}, but a later row repeats none of them; {AGAIN}"
             )
+    for name, voxels in gaps:
+        # A voxel without signal may be so everywhere; in some samples only it is damage.
+        torn = int((~always[voxels]).sum())
+        if torn:
+            raise BadInputError(f"{name}.{BETAS} holds NaN or infinity in {torn} voxels; {AGAIN}")
     return n_voxels
 
 
