@@ -101,7 +101,9 @@ def open_brain_diffuser_betas(table: TrialTable, root: Path, subject: str, roi: 
         BadInputError: If a file is missing or damaged, or its rows are not those of the index.
     """
     if roi != WHOLE:
-        raise BadInputError(f"no region {roi!r} in brain-diffuser's arrays; they hold {WHOLE} as a whole: --roi {WHOLE}")
+        raise BadInputError(
+            f"no region {roi!r} in brain-diffuser's arrays; they hold {WHOLE} as a whole: --roi {WHOLE}"
+        )
     tables = read_brain_diffuser_tables(root, subject)
     ids = np.concatenate([tables.ids[part] for part in PARTS])
     if not np.array_equal(ids, table.nsd_id):

@@ -88,9 +88,7 @@ def open_mindeye1_betas(table: TrialTable, root: Path, subject: str, roi: str) -
         raise BadInputError(f"no region {roi!r} in MindEye1's samples; they hold {WHOLE} as a whole: --roi {WHOLE}")
     tables = read_mindeye1_tables(root, subject)
     sample = np.repeat(np.arange(len(tables.samples)), tables.num_uniques)
-    if not np.array_equal(tables.nsd_id[sample], table.nsd_id) or not np.array_equal(
-        sample, table.beta_index // ROWS
-    ):
+    if not np.array_equal(tables.nsd_id[sample], table.nsd_id) or not np.array_equal(sample, table.beta_index // ROWS):
         raise BadInputError(
             f"the samples of {subject} in {root / FOLDER} are not those that the index was made from; make it again "
             f"with: fmri-lightning index --source mindeye1 --subject {subject} --overwrite true"

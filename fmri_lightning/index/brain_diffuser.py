@@ -66,9 +66,7 @@ def array_file(subject: str, part: str, kind: str) -> str:
 
 def subjects_of(root: Path) -> list[str]:
     """List the subjects that have a folder of arrays."""
-    return sorted(
-        path.name for path in (root / PROCESSED).glob("subj0[1-8]") if path.is_dir()
-    )
+    return sorted(path.name for path in (root / PROCESSED).glob("subj0[1-8]") if path.is_dir())
 
 
 def read_brain_diffuser_tables(root: Path, subject: str) -> BrainDiffuserTables:
@@ -102,9 +100,7 @@ def read_brain_diffuser_tables(root: Path, subject: str) -> BrainDiffuserTables:
         path = root / array_file(subject, part, "cap")
         if path.exists():
             captions[part] = open_text(path)
-    return BrainDiffuserTables(
-        root, subject, betas, ids, sessions, planned, captions, open_curated(root / ANNOTATIONS)
-    )
+    return BrainDiffuserTables(root, subject, betas, ids, sessions, planned, captions, open_curated(root / ANNOTATIONS))
 
 
 def row_ids(

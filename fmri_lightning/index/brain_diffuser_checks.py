@@ -48,9 +48,9 @@ def check_captions(tables: BrainDiffuserTables) -> int | None:
         wrong = np.flatnonzero((np.asarray(captions) != np.asarray(tables.curated[ids])).any(axis=1))
         if len(wrong):
             raise BadInputError(
-                f"{path}: the captions of {len(wrong)} of {len(ids)} rows are not those of the pictures that the design "
-                f"puts there, first row {int(wrong[0])} (picture {int(ids[wrong[0]])}); the rows are shifted, in another "
-                "order or of another subject"
+                f"{path}: the captions of {len(wrong)} of {len(ids)} rows are not those of the pictures that the "
+                f"design puts there, first row {int(wrong[0])} (picture {int(ids[wrong[0]])}); the rows are shifted, "
+                "in another order or of another subject"
             )
         compared += len(ids)
     return compared
@@ -97,5 +97,6 @@ def check_published(tables: BrainDiffuserTables, n_catalogue: int) -> None:
         counts = {part: len(tables.ids[part]) for part in PARTS}
         if counts != FIRST37_PICTURES:
             raise BadInputError(
-                f"{where}: {counts} pictures, the first 37 sessions of NSD have {FIRST37_PICTURES}; the design is not NSD's"
+                f"{where}: {counts} pictures, the first 37 sessions of NSD have {FIRST37_PICTURES}; the design is not "
+                "NSD's"
             )

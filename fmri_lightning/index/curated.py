@@ -60,8 +60,7 @@ def open_array(path: Path, what: str) -> NDArray[Any]:
         BadInputError: If it is missing, damaged, cut off, or needs unpickling.
     """
     if not path.is_file():
-        kind = "is a folder, not a file" if path.is_dir() else "is missing"
-        raise BadInputError(f"{path} {kind}; it is {what}")
+        raise BadInputError(f"{path} is not there as a file; it is {what}")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

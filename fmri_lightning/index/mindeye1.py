@@ -83,9 +83,7 @@ class Sample:
         """Read all rows, z-scores, float16 (3, n_voxels)."""
         rows = self._load(BETAS)
         if rows.ndim != 2 or len(rows) != ROWS or rows.dtype != np.float16:
-            raise BadInputError(
-                f"{self.name}.{BETAS} is {rows.dtype} {rows.shape}, expected float16 ({ROWS}, voxels)"
-            )
+            raise BadInputError(f"{self.name}.{BETAS} is {rows.dtype} {rows.shape}, expected float16 ({ROWS}, voxels)")
         return rows
 
     def box(self) -> tuple[int, ...] | None:
@@ -154,10 +152,8 @@ def read_mindeye1_tables(root: Path, subject: str) -> MindEye1Tables:
     for sample in samples:
         missing = [name for name in (BETAS, *NUMBERS) if name not in sample.members]
         if missing:
-            raise BadInputError(f"{sample.name} has no {missing[0]}; {AGAIN}")
-    ids, trials, uniques = (
-        np.array([sample.number(name) for sample in samples], dtype=np.int64) for name in NUMBERS
-    )
+            raise BadInputError(f"{sample.name} has no {missing[0]}; download it again")
+    ids, trials, uniques = (np.array([sample.number(name) for sample in samples], dtype=np.int64) for name in NUMBERS)
     packed = samples[0].members[BETAS].path.suffix == ".tar"
     return MindEye1Tables(
         root=root,

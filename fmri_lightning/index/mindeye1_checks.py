@@ -56,7 +56,9 @@ def check_pictures(tables: MindEye1Tables) -> None:
     ids, where = tables.nsd_id, f"samples of {tables.subject} in {tables.root / FOLDER}"
     limit = len(tables.captions) if tables.captions is not None else NSD_CATALOGUE
     if ids.min() < 0 or ids.max() >= limit:
-        raise BadInputError(f"{where}: coco73k goes from {ids.min()} to {ids.max()}, the catalogue has {limit} pictures")
+        raise BadInputError(
+            f"{where}: coco73k goes from {ids.min()} to {ids.max()}, the catalogue has {limit} pictures"
+        )
     unique, inverse, counts = np.unique(ids, return_inverse=True, return_counts=True)
     if counts.max() > 1:
         twice = np.flatnonzero(counts[inverse] > 1)
@@ -213,5 +215,6 @@ def check_published(tables: MindEye1Tables, n_voxels: int, n_catalogue: int) -> 
         if counts != (FIRST37_PICTURES[side], FIRST37_TRIALS[side]):
             raise BadInputError(
                 f"{tables.subject} has {counts[0]} pictures and {counts[1]} independent rows of {side} (val counted "
-                f"with train), the first 37 sessions of NSD {FIRST37_PICTURES[side]} and {FIRST37_TRIALS[side]}; {AGAIN}"
+                f"with train), the first 37 sessions of NSD {FIRST37_PICTURES[side]} and {FIRST37_TRIALS[side]}; "
+                f"{AGAIN}"
             )

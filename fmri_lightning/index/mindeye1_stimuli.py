@@ -79,4 +79,6 @@ class MindEye1Stimuli:
             with Image.open(io.BytesIO(member.read())) as image:
                 return np.asarray(image.convert("RGB"), dtype=np.uint8)
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-            raise BadInputError(f"{member.path}: picture {nsd_id} cannot be read ({error}); download it again") from error
+            raise BadInputError(
+                f"{member.path}: picture {nsd_id} cannot be read ({error}); download it again"
+            ) from error

@@ -53,7 +53,8 @@ class BrainDiffuserTree:
         """Keep the pictures until the arrays are written; ``size_px`` is theirs already."""
 
         def write(start: int, pictures: Pictures) -> None:
-            assert start == sum(map(len, self.pictures)) and pictures.shape[1] == size_px
+            assert start == sum(map(len, self.pictures))
+            assert pictures.shape[1] == size_px
             self.pictures.append(pictures)
 
         yield write

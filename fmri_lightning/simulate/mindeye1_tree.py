@@ -62,7 +62,8 @@ class MindEye1Tree:
         """Keep the pictures as JPEG until the samples are written; ``size_px`` is theirs already."""
 
         def write(start: int, pictures: Pictures) -> None:
-            assert start == len(self.pictures) and pictures.shape[1] == size_px
+            assert start == len(self.pictures)
+            assert pictures.shape[1] == size_px
             self.pictures.extend(_jpeg(picture) for picture in pictures)
 
         yield write

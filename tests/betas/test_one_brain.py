@@ -1,4 +1,4 @@
-"""The same simulated brain read from NSD's, MindEye1's and brain-diffuser's files: equal but for what a layout loses."""
+"""One simulated brain from NSD's, MindEye1's and brain-diffuser's files: equal but for what a layout loses."""
 
 import numpy as np
 import pytest

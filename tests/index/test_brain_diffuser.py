@@ -195,7 +195,7 @@ def test_an_array_cut_off_is_named(tree, tmp_path, kind):
 @pytest.mark.parametrize("part", ["train", "test"])
 def test_an_array_that_is_not_there_is_named(tree, tmp_path, part):
     path(tree, "subj01", part, FMRI).unlink()
-    refused(tree, tmp_path, rf"nsd_{part}_{FMRI}_sub1\.npy is missing; it is what brain-diffuser's")
+    refused(tree, tmp_path, rf"nsd_{part}_{FMRI}_sub1\.npy is not there as a file; it is what brain-diffuser's")
 
 
 def test_the_design_must_be_there_and_nsds(tree, tmp_path):
@@ -218,7 +218,7 @@ def test_flags_that_mean_nothing_here_are_refused(tree, tmp_path):
         index(tree, source="brain_diffuser", sessions="2", out=tmp_path / "index")
     with pytest.raises(BadInputError, match="no region 'V1' in brain-diffuser's arrays"):
         made(tree, tmp_path, roi="V1")
-    with pytest.raises(BadInputError, match="no subject 'subj05' under .*; present: subj01, subj02"):
+    with pytest.raises(BadInputError, match=r"no subject 'subj05' under .*; present: subj01, subj02"):
         index(tree, source="brain_diffuser", subject="subj05", out=tmp_path / "index")
 
 

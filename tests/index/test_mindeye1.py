@@ -122,7 +122,9 @@ def test_ids_shifted_in_all_subjects_are_caught_by_the_design(whole, tree, tmp_p
     shift_ids(tree, "subj01")
     shift_ids(tree, "subj02")
     put_design(whole[0], tree)
-    refused(tree, tmp_path, r"are not that subject's by nsddata.*; the files are another subject's, or the ids are wrong")
+    refused(
+        tree, tmp_path, r"are not that subject's by nsddata.*; the files are another subject's, or the ids are wrong"
+    )
 
 
 def rename_subjects(tree):
@@ -286,9 +288,7 @@ def test_a_picture_in_two_splits_is_caught(tree, tmp_path):
 
 
 def test_a_picture_in_two_samples_is_caught(tree, tmp_path):
-    last = next(
-        v for k, v in read_tar(tree / FOLDER / "train/train_subj01_1.tar").items() if k.endswith("coco73k.npy")
-    )
+    last = next(v for k, v in read_tar(tree / FOLDER / "train/train_subj01_1.tar").items() if k.endswith("coco73k.npy"))
     change(tree / TRAIN, "coco73k.npy", lambda _: last)
     refused(tree, tmp_path, r"1 pictures are there twice, first \d+ in 2 samples of train")
 
@@ -326,7 +326,7 @@ def test_flags_that_mean_nothing_here_are_refused(tree, tmp_path):
     index(tree, source="mindeye1", sessions="first37", out=tmp_path / "index")
     with pytest.raises(BadInputError, match="no region 'V1' in MindEye1's samples; they hold nsdgeneral as a whole"):
         betas(tree, index=tmp_path / "index", roi="V1", out=tmp_path / "betas", preproc_out=tmp_path / "preproc")
-    with pytest.raises(BadInputError, match="no subject 'subj05' under .*; present: subj01, subj02"):
+    with pytest.raises(BadInputError, match=r"no subject 'subj05' under .*; present: subj01, subj02"):
         index(tree, source="mindeye1", subject="subj05", out=tmp_path / "index")
 
 

@@ -114,9 +114,9 @@ def test_arrays_that_are_no_pictures_are_refused(roots, tmp_path, content, match
     root = shutil.copytree(roots[2], tmp_path / "copy")
     file = path(root, "subj01", "train", "stim")
     np.save(file, content(np.load(file)))
+    everything = open_stimuli(root=roots[2]).ids
     with pytest.raises(BadInputError, match=match):
-        source = open_stimuli(root=root)
-        source.read(source.ids)
+        open_stimuli(root=root).read(everything)
 
 
 def test_a_root_without_any_pictures_says_so(roots, tmp_path):

@@ -1,4 +1,4 @@
-"""A tiny tree in brain-diffuser's layout, made of a tiny NSD tree; written independently of ``fmri_lightning.simulate``."""
+"""A tiny tree of brain-diffuser's arrays, made of a tiny NSD tree; independent of ``fmri_lightning.simulate``."""
 
 from __future__ import annotations
 

@@ -38,7 +38,12 @@ def test_the_root_holds_the_published_names_and_nothing_else(root):
     files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
     kinds = ("fmriavg_nsdgeneral", "stim", "cap")
     assert files == {
-        *(f"processed_data/subj{s:02d}/nsd_{part}_{kind}_sub{s}.npy" for s in (1, 2) for part in PARTS for kind in kinds),
+        *(
+            f"processed_data/subj{s:02d}/nsd_{part}_{kind}_sub{s}.npy"
+            for s in (1, 2)
+            for part in PARTS
+            for kind in kinds
+        ),
         *("annots/COCO_73k_annots_curated.npy", "nsddata/experiments/nsd/nsd_expdesign.mat"),
         *("SIMULATED.json", "stimulus_categories.csv"),
     }
