@@ -59,6 +59,8 @@ def check_captions(tables: BrainDiffuserTables) -> int | None:
 def check_test_order(tables: BrainDiffuserTables) -> None:
     """Subjects who saw as many shared pictures have the same test captions, row by row.
 
+    A subject whose captions cannot be read is passed over: it is told so when it is indexed itself.
+
     Raises:
         BadInputError: Two subjects differ.
     """
@@ -67,7 +69,10 @@ def check_test_order(tables: BrainDiffuserTables) -> None:
         path = tables.root / array_file(other, "test", "cap")
         if own is None or other == tables.subject or not path.exists():
             continue
-        theirs = open_text(path)
+        try:
+            theirs = open_text(path)
+        except BadInputError:
+            continue
         if len(theirs) == len(own) and not np.array_equal(np.asarray(theirs), np.asarray(own)):
             raise BadInputError(
                 f"{path} and that of {tables.subject} have as many rows and other captions, though all saw the shared "

@@ -127,6 +127,13 @@ def test_ids_shifted_in_all_subjects_are_caught_by_the_design(whole, tree, tmp_p
     )
 
 
+def test_another_subject_that_is_half_there_stops_nobody_but_itself(tree, tmp_path):
+    path = tree / FOLDER / "test/test_subj02_0.tar"
+    path.write_bytes(path.read_bytes()[:3000])
+    index(tree, source="mindeye1", out=tmp_path / "index")
+    refused(tree, tmp_path, r"test_subj02_0\.tar is damaged or cut off", subject="subj02")
+
+
 def rename_subjects(tree):
     """Exchange all files of the two subjects."""
     for one, other in (("subj01", "x"), ("subj02", "subj01"), ("x", "subj02")):
