@@ -90,13 +90,22 @@ class StorePlan:
             *(part for name, column in sorted(self.source.voxel_columns.items()) for part in (name, column)),
         )
 
+    def _fingerprint_of(self, session: int) -> str:
+        found = [self.inputs[_name(path, self.config["root"])] for path in self.source.files_of(session)]
+        return found[0] if len(found) == 1 else content_hash(*found)
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every file that betas come from."""
+        return sorted({path for session in self.source.files for path in self.source.files_of(session)})
+
     def work_on(self, session: int) -> SessionWork:
         """Describe the reading of one session."""
         rows = np.flatnonzero(self.table.session == session)
         return SessionWork(
             source=self.source,
             session=session,
-            fingerprint=self.inputs[_name(self.source.files[session], self.config["root"])],
+            fingerprint=self._fingerprint_of(session),
             rows=rows,
             beta_index=self.table.beta_index[rows],
             is_train=self.table.split[rows] == "train",
@@ -128,7 +137,7 @@ def plan_store(
     manifest, table = index_manifest(index_root, subject), read_index(index_root, subject)
     source = open_source(manifest, table, root, subject, space, betas_version, roi)
     normalised = bool(manifest.config.get("normalised", False))
-    files = sorted(set(source.files.values()))
+    files = sorted({path for session in source.files for path in source.files_of(session)})
     return StorePlan(
         table=table,
         source=source,
@@ -165,7 +174,7 @@ def _fingerprint(path: Path) -> str:
 
 def hash_files(plan: StorePlan) -> dict[str, str]:
     """Hash every session file in full, by its name relative to the data root."""
-    paths = sorted(set(plan.source.files.values()))
+    paths = plan.paths
     return {_name(path, plan.config["root"]): file_sha256(path) for path in track(paths, "hashing files", len(paths))}
 
 
@@ -279,7 +288,7 @@ def _finish(
             **plan.config,
             "n_dropped": int(bad.sum()),
             "transductive_sessions": np.array(list(found))[transductive].tolist(),
-            "t0": T0_SKIPPED if plan.normalised else T0_TEXT,
+            "t0": _t0_text(plan),
             "t0_trials": content_hash(plan.table.global_trial[fitted_on]),
             "rounding_rms_sd": float(np.sqrt(np.mean([rms**2 for rms, _ in rounding]))),
             "rounding_max_sd": max(largest for _, largest in rounding),
@@ -292,6 +301,13 @@ def _finish(
     del betas
     os.replace(partial.array_path, folder / "betas.npy")
     return manifest
+
+
+def _t0_text(plan: StorePlan) -> str:
+    if not plan.normalised:
+        return T0_TEXT
+    arrived_as = plan.source.facts.get("arrived_as")
+    return T0_SKIPPED if arrived_as is None else f"skipped, the betas arrived as: {arrived_as}"
 
 
 def _write_times(

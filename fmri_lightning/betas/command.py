@@ -38,7 +38,7 @@ def betas(
 
     Args:
         root: Folder of the data that the index was made from.
-        index: Folder of the indices; an index says whether its source is nsd, mindeye2 or arrays.
+        index: Folder of the indices; an index says what its source is.
         subject: Subject, for instance subj01.
         space: func1pt8mm or func1mm; nsd only.
         betas_version: b1, b2, b3, or the folder's own name; nsd only.
@@ -99,7 +99,7 @@ def _bill(plan: StorePlan, store_folder: Path, preproc_folder: Path, config: Pre
 
 
 def _size_of_files(plan: StorePlan) -> int:
-    return sum(path.stat().st_size for path in set(plan.source.files.values()))
+    return sum(path.stat().st_size for path in plan.paths)
 
 
 def _is_done(folder: Path, kind: str, plan: str, overwrite: bool) -> bool:

@@ -133,6 +133,11 @@ def require_fittable(table: TrialTable, config: PreprocessConfig, has_published_
         raise BadInputError("--mask ncsnr_published needs ncsnr.nii.gz beside the betas; use --mask reliability or roi")
     if config.mask in ("reliability", "ncsnr"):
         repeated = n_repeated_stimuli(table)
+        if len(np.unique(table.nsd_id)) == len(table):
+            raise BadInputError(
+                f"--mask {config.mask} compares repeats, and every picture has one row here: its betas were averaged "
+                "before, or it was shown once; keep all voxels with --mask roi"
+            )
         if repeated < config.min_stimuli:
             raise BadInputError(
                 f"{repeated} training pictures have two trials or more, {config.min_stimuli} are "

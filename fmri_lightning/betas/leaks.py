@@ -100,8 +100,9 @@ def check_t0(store: BetaStore, table: TrialTable) -> list[str]:
     Raises:
         BadInputError: If a session saw another trial.
     """
-    if str(store.manifest.config.get("t0", "")).startswith("skipped"):
-        return ["T0: skipped, the betas came normalised; what their normalisation saw cannot be checked here"]
+    told = str(store.manifest.config.get("t0", ""))
+    if told.startswith("skipped"):
+        return [f"T0: {told}; what was done to them before cannot be checked here"]
     lines = []
     is_train = table.split == "train"
     transductive = {int(s) for s in store.manifest.config["transductive_sessions"]}

@@ -19,7 +19,7 @@ class BetaSource(ABC):
         unit: What the numbers are, for instance "percent signal change".
         ijk: Voxel positions (x, y, z) counted from 0, int32 (n_voxels, 3); -1 where the source has none.
         voxel_columns: Further columns of voxels.parquet: ncsnr_published, and "roi.NAME" per region.
-        files: File that holds each 1-based session.
+        files: File that holds each 1-based session, or the folder of several.
         facts: Settings and shapes for the manifest; they take part in its fingerprint.
     """
 
@@ -47,6 +47,10 @@ class BetaSource(ABC):
     @abstractmethod
     def bytes_of(self, session: int) -> int:
         """Say how many bytes of its file a session costs."""
+
+    def files_of(self, session: int) -> list[Path]:
+        """List the files whose bytes decide a session; more than one where a session is spread over several."""
+        return [self.files[session]]
 
     def take(self, columns: NDArray[np.integer]) -> Self:
         """Return the source of some voxels only.

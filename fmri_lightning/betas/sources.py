@@ -55,10 +55,24 @@ def _arrays(asked: BetaRequest) -> BetaSource:
     return open_array_betas(asked.table, asked.root, asked.subject, asked.roi)
 
 
+def _mindeye1(asked: BetaRequest) -> BetaSource:
+    from fmri_lightning.betas.mindeye1_betas import open_mindeye1_betas
+
+    return open_mindeye1_betas(asked.table, asked.root, asked.subject, asked.roi)
+
+
+def _brain_diffuser(asked: BetaRequest) -> BetaSource:
+    from fmri_lightning.betas.brain_diffuser_betas import open_brain_diffuser_betas
+
+    return open_brain_diffuser_betas(asked.table, asked.root, asked.subject, asked.roi)
+
+
 OPENERS: dict[str, Callable[[BetaRequest], BetaSource]] = {
     "nsd": _nsd,
     "mindeye2": _mindeye2,
     "arrays": _arrays,
+    "mindeye1": _mindeye1,
+    "brain_diffuser": _brain_diffuser,
 }
 """By the source that the index names."""
 

@@ -24,8 +24,8 @@ def doctor(
 
     Args:
         data: A data root or run folder whose free space is told too; by default the working directory and caches alone.
-        files: An NSD tree or the folder of MindEye2's files: check that all files of a subject agree; by default
-            nothing is checked.
+        files: An NSD tree or the folder of MindEye2's, MindEye1's or brain-diffuser's files: check that all files of a
+            subject agree; by default nothing is checked.
         subject: Subject of --files.
         leaks: A run folder: recompute every statistic from training trials and name trials that leaked; by default
             none is looked at.

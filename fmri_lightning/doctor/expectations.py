@@ -84,20 +84,20 @@ def expectations(run: Path) -> Iterator[Expectation]:
     why = f"Allen et al. 2022, {inputs.subject}"
     if published is None:
         why = "simulated" if index.config.get("simulated") else "not a subject and catalogue of NSD"
-    yield from _data_figures(
-        published, read_index(inputs.index_root, inputs.subject), read_manifest(inputs.store, "betas"), why
-    )
+    table = read_index(inputs.index_root, inputs.subject)
+    yield from _data_figures(published, table, read_manifest(inputs.store, "betas"), why, index)
     yield from _decoding_figures(run, inputs.clip_cache, inputs.index_root, inputs.subject, published is not None)
 
 
 def _data_figures(
-    published: PublishedSubject | None, table: TrialTable, store: Manifest, why: str
+    published: PublishedSubject | None, table: TrialTable, store: Manifest, why: str, index: Manifest
 ) -> Iterator[Expectation]:
     import numpy as np
 
     from fmri_lightning.index.published import NSD_TRIALS_PER_SESSION
+    from fmri_lightning.index.table import sessions_covered
 
-    n_sessions, config = len(np.unique(table.session)), store.config
+    n_sessions, config = sessions_covered(index), store.config
     test = table.of_split("test")
     whole = published is not None and n_sessions == published.sessions
     run = published.sessions if published is not None else None
@@ -107,7 +107,9 @@ def _data_figures(
     def exact(name: str, found: float, expected: float | None, reason: str) -> Expectation:
         return Expectation(name, found, expected, expected, reason)
 
-    trials = None if published is None else n_sessions * NSD_TRIALS_PER_SESSION
+    # A row of averaged betas is a picture, not a trial.
+    averaged = bool(index.config.get("averaged", False))
+    trials = None if published is None or averaged else n_sessions * NSD_TRIALS_PER_SESSION
     yield exact("voxels", config["n_voxels"], published.nsdgeneral if published and comparable else None, why)
     yield exact("sessions", n_sessions, run if whole else None, in_part)
     yield exact("trials", len(table), trials, why)

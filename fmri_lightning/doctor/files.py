@@ -1,4 +1,4 @@
-"""``doctor --files``: nine named checks that a subject's files agree among themselves, before a long run starts."""
+"""``doctor --files``: named checks that a subject's files agree among themselves, before a long run starts."""
 
 from __future__ import annotations
 
@@ -44,23 +44,33 @@ def check_files(root: Path, subject: str) -> Iterator[FileCheck]:
     """Run every check on the files of one subject; one that fails does not stop the others.
 
     Args:
-        root: An NSD tree, or the folder of MindEye2's files.
+        root: An NSD tree, or the folder of MindEye2's, MindEye1's or brain-diffuser's files.
         subject: For instance "subj01".
 
     Yields:
         The outcomes, in order.
 
     Raises:
-        BadInputError: Neither layout is there, or the tables cannot be read at all.
+        BadInputError: None of these layouts is there, or the tables cannot be read at all.
     """
+    from fmri_lightning.index.brain_diffuser import PROCESSED
     from fmri_lightning.index.mindeye import INDICES
+    from fmri_lightning.index.mindeye1 import FOLDER
 
-    if (root / "nsddata").is_dir():
+    # The design of NSD may lie beside the files of older releases, which are then what is meant.
+    if (root / FOLDER).is_dir():
+        checks = _mindeye1_checks(root, subject)
+    elif (root / PROCESSED).is_dir():
+        checks = _brain_diffuser_checks(root, subject)
+    elif (root / "nsddata").is_dir():
         checks = _nsd_checks(root, subject)
     elif (root / INDICES).is_file():
         checks = _mindeye_checks(root, subject)
     else:
-        raise BadInputError(f"{root} holds neither nsddata nor {INDICES}; give --files an NSD tree or MindEye2's files")
+        raise BadInputError(
+            f"{root} holds neither nsddata nor {INDICES}, {FOLDER} or {PROCESSED}; give --files an NSD tree or the "
+            "files of MindEye2, MindEye1 or brain-diffuser"
+        )
     for name, check in checks.items():
         try:
             said = check()
@@ -157,6 +167,63 @@ def _mindeye_checks(root: Path, subject: str) -> dict[str, Check]:
         "early lead": early_lead,
         "rows": _saying(trials, partial(mindeye_checks.check_rows, tables)),
         "trials per session": _saying(trials, partial(mindeye_checks.check_trials, tables)),
+        "shapes": shapes,
+    }
+
+
+def _mindeye1_checks(root: Path, subject: str) -> dict[str, Check]:
+    from fmri_lightning.index import mindeye1_checks
+    from fmri_lightning.index.mindeye1 import read_mindeye1_tables
+    from fmri_lightning.index.published import catalogue_size
+
+    tables = read_mindeye1_tables(root, subject)
+
+    def design() -> str | None:
+        sessions = mindeye1_checks.check_design(tables)
+        return None if sessions is None else f"ids and repeats are those of the first {sessions} sessions"
+
+    def shapes() -> str:
+        n_voxels = tables.samples[0].betas().shape[1]
+        listed = None if tables.captions is None else len(tables.captions)
+        n_catalogue = catalogue_size(subject, n_voxels, listed, int(tables.nsd_id.max()))
+        mindeye1_checks.check_published(tables, n_voxels, n_catalogue)
+        return f"{n_voxels} voxels in a box of {tables.samples[0].box()}"
+
+    samples = f"{len(tables.samples)} samples"
+    told = ", ".join(f"{n} {split}" for split, n in (tables.totals or {}).items())
+    return {
+        "totals": lambda: _saying(told, partial(mindeye1_checks.check_totals, tables))() or None,
+        "pictures": _saying(samples, partial(mindeye1_checks.check_pictures, tables)),
+        "shared": _saying("test pictures as in other subjects", partial(mindeye1_checks.check_shared, tables)),
+        "design": design,
+        "rows": lambda: f"{int(tables.num_uniques.sum())} independent of {mindeye1_checks.check_rows(tables)} voxels",
+        "shapes": shapes,
+    }
+
+
+def _brain_diffuser_checks(root: Path, subject: str) -> dict[str, Check]:
+    from fmri_lightning.index import brain_diffuser_checks
+    from fmri_lightning.index.brain_diffuser import read_brain_diffuser_tables
+    from fmri_lightning.index.published import catalogue_size
+
+    tables = read_brain_diffuser_tables(root, subject)
+
+    def captions() -> str | None:
+        compared = brain_diffuser_checks.check_captions(tables)
+        return None if compared is None else f"those of the pictures in all {compared} rows"
+
+    def shapes() -> str:
+        n_voxels = tables.betas["train"].shape[1]
+        listed = None if tables.curated is None else len(tables.curated)
+        n_catalogue = catalogue_size(subject, n_voxels, listed, int(tables.planned.shown.max()))
+        brain_diffuser_checks.check_published(tables, n_catalogue)
+        return f"{n_voxels} voxels"
+
+    rows = f"{len(tables.ids['train'])} train and {len(tables.ids['test'])} test: {tables.sessions} sessions"
+    return {
+        "rows": lambda: rows,
+        "captions": captions,
+        "test order": _saying("as in other subjects", partial(brain_diffuser_checks.check_test_order, tables)),
         "shapes": shapes,
     }
 

@@ -13,7 +13,7 @@ from fmri_lightning.errors import BadInputError
 from fmri_lightning.evaluation.runs import Run
 from fmri_lightning.generation.plan import items_of_table, rows_of_test_set, split_of
 from fmri_lightning.generation.predictions import FILE_NAME, Predictions, read_predictions
-from fmri_lightning.index.table import index_manifest, read_index
+from fmri_lightning.index.table import index_manifest, read_index, sessions_covered
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +85,7 @@ def open_gallery(run: Run, clip_cache: Path | None) -> Gallery:
     recorded = provenance.get("inputs", {}).get("index")
     if recorded is not None and recorded != manifest.content_hash:
         raise BadInputError(f"{index_root} is not the index that {run.folder} was made with; run predict again")
-    n_sessions = int(manifest.config.get("n_sessions", 0))
-    keep = rows_of_test_set(run.summary["test_set"], table, Path(index_root), n_sessions)
+    keep = rows_of_test_set(run.summary["test_set"], table, Path(index_root), sessions_covered(manifest))
     test = np.unique(items_of_table(table, "average", keep, split_of(run.summary["test_set"])).nsd_id)
     train = np.unique(table.of_split("train").nsd_id)
     mean = cache.rows(train).mean(axis=0, dtype=np.float64) if len(train) else None

@@ -24,7 +24,7 @@ from fmri_lightning.generation.plan import (
     share_of,
     split_of,
 )
-from fmri_lightning.index.table import index_manifest, read_index
+from fmri_lightning.index.table import index_manifest, read_index, sessions_covered
 from fmri_lightning.manifest import Manifest
 from fmri_lightning.records import TrialTable
 
@@ -116,8 +116,8 @@ class ReconstructionDataModule(LightningDataModule):
         else:
             self.index_manifest = index_manifest(self.index_root, self.subject)
             self.table = read_index(self.index_root, self.subject)
-            n_sessions = int(self.index_manifest.config.get("n_sessions", -1))
-            keep = rows_of_test_set(self.test_set, self.table, Path(self.index_root), n_sessions)
+            covered = sessions_covered(self.index_manifest)
+            keep = rows_of_test_set(self.test_set, self.table, Path(self.index_root), covered)
             if self.given is not None:
                 present = np.isin(self.table.nsd_id, self.given.ids)
                 keep = present if keep is None else keep & present

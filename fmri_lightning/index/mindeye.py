@@ -138,7 +138,7 @@ def read_tar(path: Path) -> NDArray[np.float64]:
     """
     rows = []
     try:
-        _require_end(path)
+        require_end(path)
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 if not member.name.endswith(".behav.npy"):
@@ -154,8 +154,15 @@ def read_tar(path: Path) -> NDArray[np.float64]:
     return np.stack(rows) if rows else np.empty((0, N_COLUMNS))
 
 
-def _require_end(path: Path) -> None:
-    """Ask for the two empty blocks that end an archive; tarfile itself takes a cut-off one for whole."""
+def require_end(path: Path) -> None:
+    """Ask for the two empty blocks that end an archive; tarfile itself takes a cut-off one for whole.
+
+    Args:
+        path: A tar.
+
+    Raises:
+        EOFError: If they are not there.
+    """
     with open(path, "rb") as handle:
         handle.seek(max(0, path.stat().st_size - 2 * tarfile.BLOCKSIZE))
         tail = handle.read()

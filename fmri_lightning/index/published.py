@@ -68,3 +68,39 @@ def published_subject(subject: str, n_catalogue: int) -> PublishedSubject | None
         The published facts, or None where the catalogue is not NSD's.
     """
     return SUBJECTS.get(subject) if n_catalogue == NSD_CATALOGUE else None
+
+
+FIRST37_PICTURES = {"train": 8859, "test": 982}
+"""Pictures that each of :data:`FIRST37_SUBJECTS` saw in the first 37 sessions; the shared ones are test."""
+FIRST37_TRIALS = {"train": 24_980, "test": 2770}
+FIRST37_SUBJECTS = ("subj01", "subj02", "subj05", "subj07")
+"""Subjects of 40 sessions, of whom the older releases are."""
+
+
+def subject_of_size(n_voxels: int) -> str | None:
+    """Say which subject's nsdgeneral has so many voxels; no two have the same number.
+
+    Args:
+        n_voxels: Voxels of a file's rows.
+
+    Returns:
+        For instance "subj01", or None where it is nobody's.
+    """
+    return next((name for name, facts in SUBJECTS.items() if facts.nsdgeneral == n_voxels), None)
+
+
+def catalogue_size(subject: str, n_voxels: int, listed: int | None, largest_id: int) -> int:
+    """Settle how many pictures the catalogue has, for releases that bring none.
+
+    Args:
+        subject: For instance "subj01".
+        n_voxels: Voxels of the subject's betas.
+        listed: Rows of a table over the whole catalogue, where one lies beside the betas.
+        largest_id: Largest nsd_id of the subject.
+
+    Returns:
+        What is listed, or NSD's where the voxels are those of NSD's subject, or as many as the ids need.
+    """
+    if listed is not None:
+        return listed
+    return NSD_CATALOGUE if subject_of_size(n_voxels) == subject else largest_id + 1

@@ -48,9 +48,23 @@ def _arrays(request: IndexRequest) -> SubjectIndex:
     return index_arrays(request.root, request.subject, request.sessions, request.split_file, request.normalised)
 
 
+def _mindeye1(request: IndexRequest) -> SubjectIndex:
+    from fmri_lightning.index.mindeye1_trials import index_mindeye1
+
+    return index_mindeye1(request.root, request.subject, request.sessions)
+
+
+def _brain_diffuser(request: IndexRequest) -> SubjectIndex:
+    from fmri_lightning.index.brain_diffuser_trials import index_brain_diffuser
+
+    return index_brain_diffuser(request.root, request.subject, request.sessions)
+
+
 SOURCES: dict[str, Callable[[IndexRequest], SubjectIndex]] = {
     "nsd": _nsd,
     "mindeye2": _mindeye2,
     "arrays": _arrays,
+    "mindeye1": _mindeye1,
+    "brain_diffuser": _brain_diffuser,
 }
 """By the name that --source takes; each has a section in the data guide, fmri_lightning/index/README.md."""

@@ -6,8 +6,12 @@ import os
 from pathlib import Path
 
 from fmri_lightning.errors import BadInputError, UsageError
+from fmri_lightning.index.brain_diffuser import PROCESSED
+from fmri_lightning.index.brain_diffuser_stimuli import BrainDiffuserStimuli
 from fmri_lightning.index.coco_stimuli import COCO, CocoStimuli
 from fmri_lightning.index.folder_stimuli import OWN_STIMULI, SUFFIXES, FolderStimuli
+from fmri_lightning.index.mindeye1 import FOLDER as MINDEYE1
+from fmri_lightning.index.mindeye1_stimuli import MindEye1Stimuli
 from fmri_lightning.index.mindeye_stimuli import MINDEYE_IMAGES, MindEyeStimuli
 from fmri_lightning.index.nsd_stimuli import STIMULI, NSDStimuli
 from fmri_lightning.index.stimulus_source import StimulusSource
@@ -28,6 +32,8 @@ FORMS = {
     COCO: "COCO photographs that NSD's catalogue crops",
     MINDEYE_IMAGES: "MindEye2's pictures of 224 pixels",
     OWN_STIMULI: "a folder of pictures of your own",
+    MINDEYE1: "MindEye1's samples, with a JPEG each",
+    PROCESSED: "brain-diffuser's arrays",
 }
 """Where a data root may hold its pictures."""
 
@@ -37,8 +43,9 @@ def open_stimuli(root: Path | str | None = None, images: Path | str | None = Non
 
     Args:
         root: Folder that contains ``nsddata_stimuli/`` with nsd_stimuli.hdf5 or with COCO photographs,
-            coco_images_224_float16.hdf5 of MindEye2, or a folder ``stimuli`` of your own pictures. NSD's own file, once
-            there, is the one that is read: damaged, it is refused and nothing takes its place.
+            coco_images_224_float16.hdf5 of MindEye2, a folder ``stimuli`` of your own pictures, MindEye1's samples
+            (webdataset_avg_split) or brain-diffuser's arrays (processed_data). NSD's own file, once there, is the one
+            that is read: damaged, it is refused and nothing takes its place.
         images: A folder of pictures. Ids come from names such as ``nsd00123.png``; where no file is named so,
             they are the position in the sorted list of names.
 
@@ -58,6 +65,10 @@ def open_stimuli(root: Path | str | None = None, images: Path | str | None = Non
         return CocoStimuli(Path(root))
     if form == OWN_STIMULI:
         return FolderStimuli(Path(root) / OWN_STIMULI)
+    if form == MINDEYE1:
+        return MindEye1Stimuli(Path(root))
+    if form == PROCESSED:
+        return BrainDiffuserStimuli(Path(root))
     return MindEyeStimuli(Path(root)) if form == MINDEYE_IMAGES else NSDStimuli(Path(root))
 
 
@@ -91,6 +102,10 @@ def stimuli_identity(root: Path | str | None = None, images: Path | str | None =
         form = _form(Path(root))
         if form == COCO:
             return CocoStimuli(Path(root)).identity()
+        if form == MINDEYE1:
+            return MindEye1Stimuli(Path(root)).identity()
+        if form == PROCESSED:
+            return BrainDiffuserStimuli(Path(root)).identity()
         if form == OWN_STIMULI:
             return stimuli_identity(images=Path(root) / OWN_STIMULI)
         stimuli = file_fingerprint(Path(root) / form)

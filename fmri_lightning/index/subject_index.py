@@ -121,3 +121,20 @@ def assemble_table(
         trial_id_average=average,
         trial_id_single=single,
     )
+
+
+def refuse_some_sessions(sessions: str, source: str) -> None:
+    """Refuse to choose sessions where the files do not say which session a row is of.
+
+    Args:
+        sessions: "all", or "first37", which is what these releases hold.
+        source: For the message.
+
+    Raises:
+        UsageError: If it is anything else.
+    """
+    if sessions not in ("all", "first37"):
+        raise UsageError(
+            f"--sessions {sessions} cannot be had from {source}: its files hold the first {FIRST37} sessions and do "
+            "not say which row is of which; leave the flag out"
+        )

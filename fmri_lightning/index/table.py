@@ -104,6 +104,18 @@ def index_manifest(index_root: Path | str, subject: str) -> Manifest:
     return read_manifest(folder, "index")
 
 
+def sessions_covered(manifest: Manifest) -> int:
+    """Say how many sessions the trials of an index come from, where their files do not tell them apart too.
+
+    Args:
+        manifest: Of the index.
+
+    Returns:
+        First sessions of the experiment; -1 where the index does not know.
+    """
+    return int(manifest.config.get("sessions_covered", manifest.config.get("n_sessions", -1)))
+
+
 def read_index(index_root: Path | str, subject: str) -> TrialTable:
     """Read a subject's index and check it against its manifest.
 

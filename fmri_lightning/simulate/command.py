@@ -1,4 +1,4 @@
-"""The ``simulate`` command: a whole simulated experiment as a tree of NSD or of MindEye2."""
+"""The ``simulate`` command: a whole simulated experiment as a tree of NSD or of another release."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ ABOUT_LAYOUT = {
     "planted.",
     "mindeye2": "The betas are those of layout nsd, z-scored by the trials of non-shared pictures; a tree of layout "
     "nsd with the same arguments holds them unscaled, with what was planted.",
+    "mindeye1": "The betas are those of layout nsd in the first 37 sessions, z-scored per voxel and session by all "
+    "trials of the session, in half precision; a tree of layout nsd with the same arguments holds what was planted.",
+    "brain_diffuser": "The betas are those of layout nsd in the first 37 sessions, averaged over the repeats of each "
+    "picture and otherwise as stored there; a tree of layout nsd with the same arguments holds what was planted.",
 }
 
 
@@ -42,7 +46,7 @@ def simulate(
     overwrite: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Write a simulated fMRI experiment in the file layout of the Natural Scenes Dataset, or of MindEye2.
+    """Write a simulated fMRI experiment in the file layout of the Natural Scenes Dataset, or of another release.
 
     Voxels of early areas respond to oriented contrast energy, luminance and colour in their receptive fields, voxels
     of higher areas to a non-linear function of what a picture shows. Of the noise variance in nsdgeneral about 50 %
@@ -50,13 +54,14 @@ def simulate(
     session. The tree says that it is simulated in SIMULATED.json, which holds all numbers.
 
     Layout nsd holds whole-brain betas, label volumes and the design; layout mindeye2 holds what MindEye2 published of
-    NSD: z-scored betas of nsdgeneral and tars of behaviour. The same seed gives the same brain in both.
+    NSD: z-scored betas of nsdgeneral and tars of behaviour; layouts mindeye1 and brain_diffuser a row a picture, as
+    MindEye1 and brain-diffuser have them. The same seed gives the same brain in all.
 
     The same arguments give the same bytes. An existing tree of the same arguments is left as it is.
 
     Args:
         out: Folder to write; it becomes the root of the tree.
-        layout: File layout: nsd, or mindeye2 for the files of MindEye2's dataset.
+        layout: File layout: nsd, or mindeye2, mindeye1 or brain_diffuser for the files of those releases.
         subjects: Subjects to simulate, numbers 1 to 8 with commas between; 1, 5 and 7 run all sessions.
         seed: Seed of everything.
         images: Folder or tar of photographs (class/image.jpg) to show; by default rendered scenes.

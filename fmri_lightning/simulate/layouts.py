@@ -56,9 +56,23 @@ def _coco(root: Path, experiment: Experiment, plan: Plan) -> Extra:
     return CocoFiles(root, experiment.n_catalogue, plan.seed)
 
 
+def _mindeye1(root: Path, experiment: Experiment, plan: Plan) -> Layout:
+    from fmri_lightning.simulate.mindeye1_tree import MindEye1Tree
+
+    return MindEye1Tree(root, experiment, plan.seed)
+
+
+def _brain_diffuser(root: Path, experiment: Experiment, plan: Plan) -> Layout:
+    from fmri_lightning.simulate.brain_diffuser_tree import BrainDiffuserTree
+
+    return BrainDiffuserTree(root, experiment, plan.seed)
+
+
 WRITERS: dict[str, Callable[[Path, Experiment, Plan], Layout]] = {
     "nsd": _nsd,
     "mindeye2": _mindeye2,
+    "mindeye1": _mindeye1,
+    "brain_diffuser": _brain_diffuser,
 }
 """By the name that --layout takes; ``plan.LAYOUTS`` lists the same."""
 

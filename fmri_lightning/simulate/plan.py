@@ -8,7 +8,7 @@ from typing import Any
 
 from fmri_lightning.errors import UsageError
 
-LAYOUTS = ("nsd", "mindeye2")
+LAYOUTS = ("nsd", "mindeye2", "mindeye1", "brain_diffuser")
 EXTRAS: tuple[str, ...] = ("coco",)
 """What --also can write beside NSD's layout."""
 NIFTI = ("none", "first", "all")
@@ -135,8 +135,8 @@ class Plan:
         """Say what would be written, and how large."""
         from fmri_lightning.simulate.recipe import FULL_SUBJECTS
 
-        # uint8 in nsd_stimuli.hdf5, float16 in coco_images_224_float16.hdf5.
-        total = self.n_catalogue * 3 * self.size_px**2 * (1 if self.layout == "nsd" else 2)
+        # uint8 in nsd_stimuli.hdf5, float16 in coco_images_224_float16.hdf5; elsewhere with the subjects.
+        total = self.n_catalogue * 3 * self.size_px**2 * {"nsd": 1, "mindeye2": 2}.get(self.layout, 0)
         lines = [f"{out} (nothing written)"]
         lines.append(f"  {self.n_catalogue} pictures of {self.size_px} px: {total / 1e6:.0f} MB")
         for subject in self.numbers:
@@ -155,5 +155,19 @@ class Plan:
             # Four arrays of 34 rows and 17 columns in all, each with its header, in blocks of 512 bytes.
             return f"{self.nsdgeneral_voxels} voxels", trials * (4 * self.nsdgeneral_voxels + 8704)
         x, y, z = box_shape(subject, self.nsdgeneral_voxels)
+        if self.layout in ("mindeye1", "brain_diffuser"):
+            return self._pictures_bill((x, y, z))
         # HDF5 keeps about 65 bytes of index for each of a session's chunks, one chunk a voxel.
         return f"{x}x{y}x{z}", x * y * z * (2 * trials + 65 * n_run)
+
+    def _pictures_bill(self, box: tuple[int, int, int]) -> tuple[str, int]:
+        """Return the same for layouts with a sample a picture, which hold the pictures too; none is left out."""
+        pictures, values = self.shared + self.unique, 3 * self.size_px**2
+        if self.layout == "brain_diffuser":
+            # float64 of voxels and pixels, and captions of five times about 60 letters of four bytes.
+            each = 8 * (self.nsdgeneral_voxels + values) + 1200
+            return f"at most {pictures} pictures of {self.nsdgeneral_voxels} voxels", pictures * each
+        # Three rows of float16, of nsdgeneral and of the box; a JPEG of about a quarter of the pixels' bytes; six
+        # headers of tar and of npy.
+        each = 6 * (self.nsdgeneral_voxels + box[0] * box[1] * box[2]) + values // 4 + 6 * 1024
+        return f"at most {pictures} pictures of {'x'.join(map(str, box))}", pictures * each
