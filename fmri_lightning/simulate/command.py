@@ -21,6 +21,8 @@ ABOUT_LAYOUT = {
     "planted.",
     "mindeye2": "The betas are those of layout nsd, z-scored by the trials of non-shared pictures; a tree of layout "
     "nsd with the same arguments holds them unscaled, with what was planted.",
+    "algonauts": "The betas are those of layout nsd on the average surface (--also fsaverage), z-scored per session and "
+    "averaged over the repeats of a picture; a tree of layout nsd with the same arguments says which voxel a vertex is.",
 }
 
 
@@ -56,7 +58,8 @@ def simulate(
 
     Args:
         out: Folder to write; it becomes the root of the tree.
-        layout: File layout: nsd, or mindeye2 for the files of MindEye2's dataset.
+        layout: File layout: nsd, mindeye2 for the files of MindEye2's dataset, or algonauts for those of the Algonauts
+            2023 challenge.
         subjects: Subjects to simulate, numbers 1 to 8 with commas between; 1, 5 and 7 run all sessions.
         seed: Seed of everything.
         images: Folder or tar of photographs (class/image.jpg) to show; by default rendered scenes.
@@ -69,7 +72,8 @@ def simulate(
         size_px: Side of a picture in pixels.
         nifti: Layout nsd only: write betas as NIfTI too, for no session, the first of each subject, or all; by default
             the first.
-        also: Layout nsd only: what else to write beside, names with commas between; by default nothing.
+        also: Layout nsd only: what else to write beside, names with commas between: fsaverage (betas on the average
+            surface); by default nothing.
         overwrite: Replace another simulation in this folder. Anything else is never touched.
         dry_run: Print what would be written and stop.
 

@@ -50,11 +50,28 @@ def _mindeye2(root: Path, experiment: Experiment, plan: Plan) -> Layout:
     return MindEyeTree(root, experiment, plan.seed)
 
 
+def _algonauts(root: Path, experiment: Experiment, plan: Plan) -> Layout:
+    from fmri_lightning.simulate.algonauts_tree import AlgonautsTree
+    from fmri_lightning.simulate.surface import make_surface
+
+    return AlgonautsTree(root, experiment, make_surface(plan.nsdgeneral_voxels, plan.seed), plan.seed)
+
+
+def _fsaverage(root: Path, experiment: Experiment, plan: Plan) -> Extra:
+    from fmri_lightning.simulate.fsaverage_files import FsaverageFiles
+    from fmri_lightning.simulate.surface import make_surface
+
+    return FsaverageFiles(root, experiment, make_surface(plan.nsdgeneral_voxels, plan.seed), plan.seed)
+
+
 WRITERS: dict[str, Callable[[Path, Experiment, Plan], Layout]] = {
     "nsd": _nsd,
     "mindeye2": _mindeye2,
+    "algonauts": _algonauts,
 }
 """By the name that --layout takes; ``plan.LAYOUTS`` lists the same."""
 
-EXTRA_WRITERS: dict[str, Callable[[Path, Experiment, Plan], Extra]] = {}
+EXTRA_WRITERS: dict[str, Callable[[Path, Experiment, Plan], Extra]] = {
+    "fsaverage": _fsaverage,
+}
 """By the names that --also takes; ``plan.EXTRAS`` lists the same."""
