@@ -96,7 +96,7 @@ class StorePlan:
         return SessionWork(
             source=self.source,
             session=session,
-            fingerprint=self.inputs[_name(self.source.files[session], self.config["root"])],
+            fingerprint=" ".join(self.inputs[_name(p, self.config["root"])] for p in self.source.paths(session)),
             rows=rows,
             beta_index=self.table.beta_index[rows],
             is_train=self.table.split[rows] == "train",
@@ -114,7 +114,7 @@ def plan_store(
         index_root: Folder of the indices.
         root: Root of the data that the index was made from.
         subject: For instance "subj01".
-        space: "func1pt8mm" or "func1mm"; official tree only.
+        space: "func1pt8mm", "func1mm" or "fsaverage"; official tree only.
         betas_version: "b1", "b2", "b3" or a folder name; official tree only.
         roi: Region whose voxels are kept (label above 0).
         dtype: "float32" or "float16".
@@ -128,7 +128,6 @@ def plan_store(
     manifest, table = index_manifest(index_root, subject), read_index(index_root, subject)
     source = open_source(manifest, table, root, subject, space, betas_version, roi)
     normalised = bool(manifest.config.get("normalised", False))
-    files = sorted(set(source.files.values()))
     return StorePlan(
         table=table,
         source=source,
@@ -137,7 +136,7 @@ def plan_store(
         inputs={
             "index": manifest.content_hash,
             "split": manifest.config["split_hash"],
-            **{_name(path, root): _fingerprint(path) for path in files},
+            **{_name(path, root): _fingerprint(path) for path in source.all_paths},
         },
         config={
             "source": manifest.config.get("source", "nsd"),
@@ -165,7 +164,7 @@ def _fingerprint(path: Path) -> str:
 
 def hash_files(plan: StorePlan) -> dict[str, str]:
     """Hash every session file in full, by its name relative to the data root."""
-    paths = sorted(set(plan.source.files.values()))
+    paths = plan.source.all_paths
     return {_name(path, plan.config["root"]): file_sha256(path) for path in track(paths, "hashing files", len(paths))}
 
 
@@ -228,7 +227,7 @@ def _read_sessions(
             damaged[session] = result
             continue
         found[session] = result
-        print(session_line(session, plan.source.files[session].name, result))
+        print(session_line(session, _file_names(plan, session), result))
     if damaged:
         first = damaged[min(damaged)]
         if not found:
@@ -237,6 +236,10 @@ def _read_sessions(
         others = "" if len(damaged) == 1 else f" (and {len(damaged) - 1} more sessions: {sorted(damaged)[1:]})"
         raise BadInputError(f"{first}{others}; {len(found)} finished sessions are kept, the same command goes on")
     return dict(sorted(found.items())), kept
+
+
+def _file_names(plan: StorePlan, session: int) -> str:
+    return ", ".join(path.name for path in plan.source.paths(session))
 
 
 def session_line(session: int, name: str, record: SessionRecord) -> str:
@@ -273,7 +276,7 @@ def _finish(
     rounding = [(record.rounding_rms, record.rounding_max) for record in found.values()]
     manifest = Manifest(
         kind="betas",
-        content_hash=store_hash(betas, plan.source.ijk),
+        content_hash=store_hash(betas, plan.source.ijk, plan.source.voxel_columns.get("vertex")),
         inputs=plan.inputs,
         config={
             **plan.config,
@@ -301,7 +304,7 @@ def _write_times(
     sessions = [
         {
             "session": session,
-            "file": plan.source.files[session].name,
+            "file": _file_names(plan, session),
             "bytes_read": record.bytes_read,
             "read_s": record.read_s,
             "kept_from_an_earlier_run": session in kept,

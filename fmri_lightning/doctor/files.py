@@ -44,7 +44,7 @@ def check_files(root: Path, subject: str) -> Iterator[FileCheck]:
     """Run every check on the files of one subject; one that fails does not stop the others.
 
     Args:
-        root: An NSD tree, or the folder of MindEye2's files.
+        root: An NSD tree, or the folder of MindEye2's files or of the Algonauts challenge's.
         subject: For instance "subj01".
 
     Yields:
@@ -53,14 +53,24 @@ def check_files(root: Path, subject: str) -> Iterator[FileCheck]:
     Raises:
         BadInputError: Neither layout is there, or the tables cannot be read at all.
     """
+    from fmri_lightning.doctor.surface_files import algonauts_checks, has_surfaces, has_volumes, surface_checks
     from fmri_lightning.index.mindeye import INDICES
 
     if (root / "nsddata").is_dir():
         checks = _nsd_checks(root, subject)
+        if has_surfaces(root, subject):
+            of_volumes = () if has_volumes(root, subject) else ("formats", "ncsnr", "rows", "shapes")
+            checks = {name: check for name, check in checks.items() if name not in of_volumes}
+            checks |= surface_checks(root, subject)
+    elif (root / subject / "training_split").is_dir():
+        checks = algonauts_checks(root, subject)
     elif (root / INDICES).is_file():
         checks = _mindeye_checks(root, subject)
     else:
-        raise BadInputError(f"{root} holds neither nsddata nor {INDICES}; give --files an NSD tree or MindEye2's files")
+        raise BadInputError(
+            f"{root} holds neither nsddata nor {INDICES} nor {subject}/training_split; give --files an NSD tree, MindEye2's "
+            "files or those of the Algonauts challenge"
+        )
     for name, check in checks.items():
         try:
             said = check()

@@ -29,8 +29,9 @@ def index(
 
     Args:
         root: Folder of the data: the one that contains nsddata, nsddata_betas and nsddata_stimuli (nsd), that of
-            MindEye2's files (mindeye2), or one of your own (arrays).
-        source: Where the data come from: nsd, mindeye2 or arrays. fmri_lightning/index/README.md describes each.
+            MindEye2's files (mindeye2), one of your own (arrays), or that of the subjects' folders (algonauts).
+        source: Where the data come from: nsd, mindeye2, arrays or algonauts. fmri_lightning/index/README.md describes
+            each.
         subject: Subject, for instance subj01.
         sessions: all, first37 (the sessions behind the 982 test pictures of older papers), or a number.
         out: Folder of the indices; a subject gets subject=NAME/index.parquet.

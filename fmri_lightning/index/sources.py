@@ -48,9 +48,16 @@ def _arrays(request: IndexRequest) -> SubjectIndex:
     return index_arrays(request.root, request.subject, request.sessions, request.split_file, request.normalised)
 
 
+def _algonauts(request: IndexRequest) -> SubjectIndex:
+    from fmri_lightning.index.algonauts import index_algonauts
+
+    return index_algonauts(request.root, request.subject, request.sessions)
+
+
 SOURCES: dict[str, Callable[[IndexRequest], SubjectIndex]] = {
     "nsd": _nsd,
     "mindeye2": _mindeye2,
     "arrays": _arrays,
+    "algonauts": _algonauts,
 }
 """By the name that --source takes; each has a section in the data guide, fmri_lightning/index/README.md."""

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from fmri_lightning.errors import BadInputError, UsageError
+from fmri_lightning.index.algonauts_stimuli import ALGONAUTS_IMAGES, AlgonautsStimuli
 from fmri_lightning.index.coco_stimuli import COCO, CocoStimuli
 from fmri_lightning.index.folder_stimuli import OWN_STIMULI, SUFFIXES, FolderStimuli
 from fmri_lightning.index.mindeye_stimuli import MINDEYE_IMAGES, MindEyeStimuli
@@ -28,8 +29,9 @@ FORMS = {
     COCO: "COCO photographs that NSD's catalogue crops",
     MINDEYE_IMAGES: "MindEye2's pictures of 224 pixels",
     OWN_STIMULI: "a folder of pictures of your own",
+    ALGONAUTS_IMAGES: "pictures of the Algonauts 2023 challenge",
 }
-"""Where a data root may hold its pictures."""
+"""Where a data root may hold its pictures; an asterisk stands for any subject's number."""
 
 
 def open_stimuli(root: Path | str | None = None, images: Path | str | None = None) -> StimulusSource:
@@ -37,8 +39,9 @@ def open_stimuli(root: Path | str | None = None, images: Path | str | None = Non
 
     Args:
         root: Folder that contains ``nsddata_stimuli/`` with nsd_stimuli.hdf5 or with COCO photographs,
-            coco_images_224_float16.hdf5 of MindEye2, or a folder ``stimuli`` of your own pictures. NSD's own file, once
-            there, is the one that is read: damaged, it is refused and nothing takes its place.
+            coco_images_224_float16.hdf5 of MindEye2, a folder ``stimuli`` of your own pictures, or subjects' folders of
+            the Algonauts 2023 challenge. NSD's own file, once there, is the one that is read: damaged, it is refused
+            and nothing takes its place.
         images: A folder of pictures. Ids come from names such as ``nsd00123.png``; where no file is named so,
             they are the position in the sorted list of names.
 
@@ -58,6 +61,8 @@ def open_stimuli(root: Path | str | None = None, images: Path | str | None = Non
         return CocoStimuli(Path(root))
     if form == OWN_STIMULI:
         return FolderStimuli(Path(root) / OWN_STIMULI)
+    if form == ALGONAUTS_IMAGES:
+        return AlgonautsStimuli(Path(root))
     return MindEyeStimuli(Path(root)) if form == MINDEYE_IMAGES else NSDStimuli(Path(root))
 
 
@@ -93,6 +98,8 @@ def stimuli_identity(root: Path | str | None = None, images: Path | str | None =
             return CocoStimuli(Path(root)).identity()
         if form == OWN_STIMULI:
             return stimuli_identity(images=Path(root) / OWN_STIMULI)
+        if form == ALGONAUTS_IMAGES:
+            return AlgonautsStimuli(Path(root)).identity()
         stimuli = file_fingerprint(Path(root) / form)
         prefix = "mindeye2:" if form == MINDEYE_IMAGES else ""
         return f"{prefix}{stimuli['size']}:{stimuli['head_tail_sha256']}"
@@ -104,7 +111,7 @@ def stimuli_identity(root: Path | str | None = None, images: Path | str | None =
 
 def _present(root: Path) -> list[str]:
     # A link to nothing counts: the user meant it, and is told so when it is opened.
-    return [form for form in FORMS if os.path.lexists(root / form)]
+    return [form for form in FORMS if (any(root.glob(form)) if "*" in form else os.path.lexists(root / form))]
 
 
 def _form(root: Path) -> str:
