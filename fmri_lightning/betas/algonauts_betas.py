@@ -145,8 +145,8 @@ def _require_standardised(betas: NDArray[np.float32], path: Path) -> None:
     lowest, highest = MEDIAN_SD
     if len(betas) >= MIN_PICTURES and len(moving) and not lowest <= (median := float(np.median(moving))) <= highest:
         raise BadInputError(
-            f"{path}: a vertex deviates by {median:.3g} over pictures (median), means of up to three z-scores by 0.6 to "
-            "1; these betas are not the challenge's: unpack it again"
+            f"{path}: a vertex deviates by {median:.3g} over pictures (median), means of up to three z-scores by "
+            "0.6 to 1; these betas are not the challenge's: unpack it again"
         )
 
 
@@ -164,8 +164,7 @@ def read_mask(path: Path) -> NDArray[np.int64]:
     """
     found: NDArray[Any] = load_array(path)
     if found.ndim != 1 or found.dtype.kind not in "iub":
-        if found.ndim != 1 or found.dtype.kind != "f" or not (found == np.round(found)).all():
-            raise BadInputError(f"{path} is {found.dtype} {found.shape}, expected whole numbers (vertices,)")
+        raise BadInputError(f"{path} is {found.dtype} {found.shape}, expected whole numbers (vertices,)")
     return found.astype(np.int64)
 
 
@@ -191,8 +190,8 @@ def read_region(folder: Path, name: str, masks: dict[str, NDArray[np.int64]]) ->
         challenge = read_mask(path)
         if len(challenge) != inside.sum():
             raise BadInputError(
-                f"{path} has {len(challenge)} vertices, {h}.{WHOLE} keeps {inside.sum()}; it is of the other hemisphere "
-                "or another subject"
+                f"{path} has {len(challenge)} vertices, {h}.{WHOLE} keeps {inside.sum()}; it is of the other "
+                "hemisphere or another subject"
             )
         check_labels(name, challenge, path)
         labels[h] = np.zeros(len(inside), dtype=np.int64)

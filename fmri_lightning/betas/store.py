@@ -85,7 +85,7 @@ class BetaStore:
 
     @property
     def hemisphere(self) -> NDArray[np.str_] | None:
-        """"lh" or "rh" of each vertex, (n_voxels,); None where the voxels lie in a volume."""
+        """Hemisphere of each vertex, lh or rh, (n_voxels,); None where the voxels lie in a volume."""
         if "hemisphere" not in self.voxels.column_names:
             return None
         return np.asarray(self.voxels.column("hemisphere").to_pylist(), dtype=np.str_)
@@ -118,9 +118,7 @@ class BetaStore:
             return dict(arrays)
 
 
-def store_hash(
-    betas: NDArray[np.floating], ijk: NDArray[np.int32], vertex: NDArray[np.integer] | None = None
-) -> str:
+def store_hash(betas: NDArray[np.floating], ijk: NDArray[np.int32], vertex: NDArray[np.integer] | None = None) -> str:
     """Hash a store's payload: voxel positions and betas; on a surface the vertices too."""
     surface = [] if vertex is None else [np.asarray(vertex, dtype=np.int32)]
     return content_hash(np.asarray(ijk, dtype=np.int32), betas, *surface)

@@ -77,7 +77,7 @@ def check_spaces(volumes: BetaSource, surfaces: BetaSource, table: TrialTable, s
     found = {}
     for session in np.unique(table.session).tolist():
         rows = table.beta_index[table.session == session]
-        a, b = (np.nanmean(part.read(session, rows), axis=1, dtype=np.float64) for part in parts)
+        a, b = (np.asarray(np.nanmean(part.read(session, rows), axis=1, dtype=np.float64)) for part in parts)
         found[session] = _correlate(a, b)
     worst = min(found, key=lambda session: found[session])
     text = f"correlation of the mean of nsdgeneral over trials {found[worst]:.2f} at least, {len(found)} sessions"

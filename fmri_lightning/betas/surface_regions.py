@@ -78,7 +78,9 @@ def check_labels(name: str, labels: NDArray[np.integer], where: object) -> None:
         )
 
 
-def vertex_columns(vertices: Mapping[str, NDArray[np.integer]], regions: Mapping[str, Labels]) -> dict[str, NDArray[Any]]:
+def vertex_columns(
+    vertices: Mapping[str, NDArray[np.integer]], regions: Mapping[str, Labels]
+) -> dict[str, NDArray[Any]]:
     """Describe the kept vertices, left hemisphere first: which they are, and their label in every region.
 
     Args:

@@ -68,8 +68,8 @@ def check_files(root: Path, subject: str) -> Iterator[FileCheck]:
         checks = _mindeye_checks(root, subject)
     else:
         raise BadInputError(
-            f"{root} holds neither nsddata nor {INDICES} nor {subject}/training_split; give --files an NSD tree, MindEye2's "
-            "files or those of the Algonauts challenge"
+            f"{root} holds neither nsddata nor {INDICES} nor {subject}/training_split; give --files an NSD tree, "
+            "MindEye2's files or those of the Algonauts challenge"
         )
     for name, check in checks.items():
         try:

@@ -25,7 +25,7 @@ from fmri_lightning.simulate.geometry import ROI_NAMES
 from fmri_lightning.simulate.pictures import Pictures
 from fmri_lightning.simulate.plan import ALGONAUTS_TEST_SESSIONS
 from fmri_lightning.simulate.subject import NcsnrEstimate, Subject, session_betas
-from fmri_lightning.simulate.surface import HEMISPHERES, IntArray, Surface, SubjectSurface, at_vertices
+from fmri_lightning.simulate.surface import HEMISPHERES, IntArray, SubjectSurface, Surface, at_vertices
 
 REGIONS = ("prf-visualrois", "floc-bodies", "floc-faces", "floc-places", "floc-words", "streams")
 SPLITS = {"training": "train", "test": "test"}

@@ -21,8 +21,9 @@ ABOUT_LAYOUT = {
     "planted.",
     "mindeye2": "The betas are those of layout nsd, z-scored by the trials of non-shared pictures; a tree of layout "
     "nsd with the same arguments holds them unscaled, with what was planted.",
-    "algonauts": "The betas are those of layout nsd on the average surface (--also fsaverage), z-scored per session and "
-    "averaged over the repeats of a picture; a tree of layout nsd with the same arguments says which voxel a vertex is.",
+    "algonauts": "The betas are those of layout nsd on the average surface (--also fsaverage), z-scored per session "
+    "and averaged over the repeats of a picture; a tree of layout nsd with the same arguments says which voxel a "
+    "vertex is.",
 }
 
 

@@ -16,7 +16,7 @@ from fmri_lightning.simulate.geometry import ROI_NAMES
 from fmri_lightning.simulate.mgh import write_label_mgz, write_mgh
 from fmri_lightning.simulate.pictures import PictureSource
 from fmri_lightning.simulate.subject import FloatArray, NcsnrEstimate, Subject, session_betas
-from fmri_lightning.simulate.surface import HEMISPHERES, IntArray, Surface, SubjectSurface, put_on_surface
+from fmri_lightning.simulate.surface import HEMISPHERES, IntArray, SubjectSurface, Surface, put_on_surface
 
 BETAS_VERSION = "betas_fithrf_GLMdenoise_RR"
 LABELS = Path("nsddata/freesurfer/fsaverage/label")

@@ -103,8 +103,8 @@ class Plan:
         last = self.sessions - self.missing_sessions
         if self.layout == "algonauts" and last <= ALGONAUTS_TEST_SESSIONS:
             raise UsageError(
-                f"--layout algonauts keeps the last {ALGONAUTS_TEST_SESSIONS} sessions for the test, and {last} are run "
-                "with --missing_sessions taken off; give more --sessions"
+                f"--layout algonauts keeps the last {ALGONAUTS_TEST_SESSIONS} sessions for the test, and {last} are "
+                "run with --missing_sessions taken off; give more --sessions"
             )
         return replace(
             self, subjects=",".join(map(str, numbers)), nifti=self._decided_nifti(), also=self._decided_extras()

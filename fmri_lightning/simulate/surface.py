@@ -45,7 +45,7 @@ class Surface:
 
     def retrosplenial(self, hemisphere: str) -> npt.NDArray[np.bool_]:
         """Return which vertices are in RSC, which lies outside nsdgeneral, bool (N,)."""
-        return self.labels(hemisphere, "floc-places") == 3
+        return np.asarray(self.labels(hemisphere, "floc-places") == 3)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from fmri_lightning.betas.store import BetaStore
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.index.command import index
 from fmri_lightning.index.table import read_index
-from tests.index.tiny_algonauts import N, REGIONS, write_tiny_algonauts
+from tests.index.tiny_algonauts import REGIONS, N, write_tiny_algonauts
 
 
 @pytest.fixture
@@ -79,7 +79,9 @@ def swap(a, b):
 
 def test_swapped_hemispheres_are_caught_by_the_mask(tree):
     swap(tree.file("training", "lh"), tree.file("training", "rh"))
-    refused(tree, r"lh_training_fmri\.npy has 141 vertices, .* keeps 130; rh keeps as many: the hemispheres are swapped")
+    refused(
+        tree, r"lh_training_fmri\.npy has 141 vertices, .* keeps 130; rh keeps as many: the hemispheres are swapped"
+    )
     swap(tree.file("training", "lh"), tree.file("training", "rh"))
     swap(tree.mask("lh.all-vertices_fsaverage_space"), tree.mask("rh.all-vertices_fsaverage_space"))
     refused(tree, r"keeps 141; rh keeps as many: the hemispheres are swapped")

@@ -122,7 +122,9 @@ def test_another_surface_another_session_and_missing_files_are_named(surface):
 
 
 def test_wrong_labels_are_named(surface):
-    refused(surface, r"no region 'flocfacestval' in .*; --roi takes floc-words, nsdgeneral, prf-visu", roi="flocfacestval")
+    refused(
+        surface, r"no region 'flocfacestval' in .*; --roi takes floc-words, nsdgeneral, prf-visu", roi="flocfacestval"
+    )
     refused(surface, r"region 'floc-words' of .* is empty", roi="floc-words")
     refused(surface, r"region 'VWFA-1' of .* is empty", roi="VWFA-1")
     folder = surface.tree.root / "nsddata/freesurfer/fsaverage/label"
@@ -167,7 +169,10 @@ def test_the_bill_counts_the_pages_of_the_mask(surface, tmp_path):
     source = open_nsd_surfaces(table, root, "subj01", "b3", "nsdgeneral", 200)
     assert source.bytes_of(1) == (2 + 1) * 4096 * 24
     part = source.take(np.array([3, 0]))
-    assert (part.voxel_columns["hemisphere"].tolist(), part.voxel_columns["vertex"].tolist()) == (["rh", "lh"], [1024, 0])
+    assert (part.voxel_columns["hemisphere"].tolist(), part.voxel_columns["vertex"].tolist()) == (
+        ["rh", "lh"],
+        [1024, 0],
+    )
     assert part.read(1, np.array([5, 2])).shape == (2, 2)
 
 

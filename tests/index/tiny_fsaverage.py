@@ -1,4 +1,4 @@
-"""A tiny average surface beside a tiny NSD tree, written by nibabel and independently of ``fmri_lightning.simulate``."""
+"""A tiny average surface beside a tiny NSD tree, written by nibabel, without ``fmri_lightning.simulate``."""
 
 from __future__ import annotations
 

@@ -169,7 +169,9 @@ def test_dry_run_foretells_the_bytes(root, tmp_path, capsys):
 
 
 def test_what_leaves_no_split_is_refused_in_one_line(tmp_path):
-    with pytest.raises(UsageError, match="--layout algonauts keeps the last 3 sessions for the test, and 3 are run") as e:
+    with pytest.raises(
+        UsageError, match="--layout algonauts keeps the last 3 sessions for the test, and 3 are run"
+    ) as e:
         simulate(tmp_path / "a", **{**TINY, "missing_sessions": 3}, layout="algonauts")
     assert "\n" not in str(e.value)
     with pytest.raises(UsageError, match="--also fsaverage: goes with --layout nsd, not with algonauts"):
