@@ -157,16 +157,33 @@ def test_on_the_true_surface_the_published_numbers_bind(tree, monkeypatch):
     assert store(tree).betas.shape == (72, 271)
 
 
-def test_pickled_names_are_never_opened(tree):
-    class Bomb:
-        def __reduce__(self):
-            return os.mkdir, (str(tree.root / "exploded"),)
+class Bomb:
+    """Makes a folder where it is unpickled."""
 
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def plant(path, folder):
+    bomb = np.empty((), dtype=object)
+    bomb[()] = Bomb(folder)
+    np.save(path, bomb, allow_pickle=True)
+
+
+def test_pickled_names_are_never_opened(tree):
+    folder = tree.root / "exploded"
     for path in tree.mask("x").parent.glob("mapping_*.npy"):
-        bomb = np.empty((), dtype=object)
-        bomb[()] = Bomb()
-        np.save(path, bomb, allow_pickle=True)
+        plant(path, folder)
     store(tree)
-    assert not (tree.root / "exploded").exists()
+    assert not folder.exists()
     np.load(path, allow_pickle=True)
-    assert (tree.root / "exploded").is_dir()
+    assert folder.is_dir()
+
+
+def test_pickled_masks_are_refused_unopened(tree):
+    plant(tree.mask("rh.floc-bodies_challenge_space"), tree.root / "exploded")
+    refused(tree, r"rh\.floc-bodies_challenge_space\.npy cannot be read as an array of numbers")
+    assert not (tree.root / "exploded").exists()

@@ -1,10 +1,12 @@
 import nibabel
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fmri_lightning.betas.command import betas
 from fmri_lightning.betas.nsd_surfaces import open_nsd_surfaces
-from fmri_lightning.betas.store import BetaStore
+from fmri_lightning.betas.store import BetaStore, store_hash
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.index.command import index
 from fmri_lightning.index.table import read_index
@@ -176,18 +178,18 @@ def test_the_bill_counts_the_pages_of_the_mask(surface, tmp_path):
     assert part.read(1, np.array([5, 2])).shape == (2, 2)
 
 
-def test_stores_of_other_vertices_have_other_hashes(surface):
-    """The same numbers at other vertices are other betas."""
-    before = store(surface, name="a").manifest.content_hash
-    folder = surface.tree.root / "nsddata/freesurfer/fsaverage/label"
-    for h in ("lh", "rh"):
-        for name in surface.labels:
-            save(folder / f"{h}.{name}.mgz", np.roll(surface.labels[name][h], 1))
-        surface.betas["subj01"][h] = np.roll(surface.betas["subj01"][h], 1, axis=1)
-        for session in (1, 2):
-            write_session(surface, "subj01", session, h)
-    moved = store(surface, name="b")
-    assert moved.manifest.content_hash != before
+def test_the_same_numbers_at_other_vertices_are_another_store(surface):
+    made = store(surface)
+    assert store_hash(made.betas, made.ijk, made.vertex) == made.manifest.content_hash
+    moved = made.vertex.copy()
+    moved[3] += 1
+    assert store_hash(made.betas, made.ijk, moved) != made.manifest.content_hash
+    path = made.folder / "voxels.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.column_names.index("vertex"), "vertex", pa.array(moved)), path)
+    BetaStore.open(made.folder)
+    with pytest.raises(BadInputError, match="is not the array its manifest describes"):
+        BetaStore.open(made.folder, verify=True)
 
 
 def test_nibabel_agrees_on_every_session(surface):
