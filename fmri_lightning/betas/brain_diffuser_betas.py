@@ -47,9 +47,9 @@ class BrainDiffuserBetas(BetaSource):
     row_bytes: int
     n_rows: int
 
-    def files_of(self, session: int) -> list[Path]:
-        """List the arrays of train and of test."""
-        return list(self.arrays)
+    def paths(self, session: int) -> tuple[Path, ...]:
+        """Name the arrays of train and of test."""
+        return tuple(self.arrays)
 
     def read(self, session: int, rows: NDArray[np.integer]) -> NDArray[np.float32]:
         """Read the kept voxels of some pictures, percent signal change, float32 (n, n_voxels).

@@ -91,13 +91,8 @@ class StorePlan:
         )
 
     def _fingerprint_of(self, session: int) -> str:
-        found = [self.inputs[_name(path, self.config["root"])] for path in self.source.files_of(session)]
+        found = [self.inputs[_name(path, self.config["root"])] for path in self.source.paths(session)]
         return found[0] if len(found) == 1 else content_hash(*found)
-
-    @property
-    def paths(self) -> list[Path]:
-        """Every file that betas come from."""
-        return sorted({path for session in self.source.files for path in self.source.files_of(session)})
 
     def work_on(self, session: int) -> SessionWork:
         """Describe the reading of one session."""
@@ -123,7 +118,7 @@ def plan_store(
         index_root: Folder of the indices.
         root: Root of the data that the index was made from.
         subject: For instance "subj01".
-        space: "func1pt8mm" or "func1mm"; official tree only.
+        space: "func1pt8mm", "func1mm" or "fsaverage"; official tree only.
         betas_version: "b1", "b2", "b3" or a folder name; official tree only.
         roi: Region whose voxels are kept (label above 0).
         dtype: "float32" or "float16".
@@ -137,7 +132,6 @@ def plan_store(
     manifest, table = index_manifest(index_root, subject), read_index(index_root, subject)
     source = open_source(manifest, table, root, subject, space, betas_version, roi)
     normalised = bool(manifest.config.get("normalised", False))
-    files = sorted({path for session in source.files for path in source.files_of(session)})
     return StorePlan(
         table=table,
         source=source,
@@ -146,7 +140,7 @@ def plan_store(
         inputs={
             "index": manifest.content_hash,
             "split": manifest.config["split_hash"],
-            **{_name(path, root): _fingerprint(path) for path in files},
+            **{_name(path, root): _fingerprint(path) for path in source.all_paths},
         },
         config={
             "source": manifest.config.get("source", "nsd"),
@@ -174,7 +168,7 @@ def _fingerprint(path: Path) -> str:
 
 def hash_files(plan: StorePlan) -> dict[str, str]:
     """Hash every session file in full, by its name relative to the data root."""
-    paths = plan.paths
+    paths = plan.source.all_paths
     return {_name(path, plan.config["root"]): file_sha256(path) for path in track(paths, "hashing files", len(paths))}
 
 
@@ -237,7 +231,7 @@ def _read_sessions(
             damaged[session] = result
             continue
         found[session] = result
-        print(session_line(session, plan.source.files[session].name, result))
+        print(session_line(session, _file_names(plan, session), result))
     if damaged:
         first = damaged[min(damaged)]
         if not found:
@@ -246,6 +240,10 @@ def _read_sessions(
         others = "" if len(damaged) == 1 else f" (and {len(damaged) - 1} more sessions: {sorted(damaged)[1:]})"
         raise BadInputError(f"{first}{others}; {len(found)} finished sessions are kept, the same command goes on")
     return dict(sorted(found.items())), kept
+
+
+def _file_names(plan: StorePlan, session: int) -> str:
+    return ", ".join(path.name for path in plan.source.paths(session))
 
 
 def session_line(session: int, name: str, record: SessionRecord) -> str:
@@ -282,7 +280,7 @@ def _finish(
     rounding = [(record.rounding_rms, record.rounding_max) for record in found.values()]
     manifest = Manifest(
         kind="betas",
-        content_hash=store_hash(betas, plan.source.ijk),
+        content_hash=store_hash(betas, plan.source.ijk, plan.source.voxel_columns.get("vertex")),
         inputs=plan.inputs,
         config={
             **plan.config,
@@ -317,7 +315,7 @@ def _write_times(
     sessions = [
         {
             "session": session,
-            "file": plan.source.files[session].name,
+            "file": _file_names(plan, session),
             "bytes_read": record.bytes_read,
             "read_s": record.read_s,
             "kept_from_an_earlier_run": session in kept,

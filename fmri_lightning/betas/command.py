@@ -40,7 +40,7 @@ def betas(
         root: Folder of the data that the index was made from.
         index: Folder of the indices; an index says what its source is.
         subject: Subject, for instance subj01.
-        space: func1pt8mm or func1mm; nsd only.
+        space: func1pt8mm, func1mm, or fsaverage for the average surface; nsd only.
         betas_version: b1, b2, b3, or the folder's own name; nsd only.
         roi: Region whose voxels are kept (label above 0); arrays have the region "all".
         out: Folder of the stores; a subject gets its own.
@@ -99,7 +99,7 @@ def _bill(plan: StorePlan, store_folder: Path, preproc_folder: Path, config: Pre
 
 
 def _size_of_files(plan: StorePlan) -> int:
-    return sum(path.stat().st_size for path in plan.paths)
+    return sum(path.stat().st_size for path in plan.source.all_paths)
 
 
 def _is_done(folder: Path, kind: str, plan: str, overwrite: bool) -> bool:

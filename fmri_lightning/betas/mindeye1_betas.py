@@ -39,9 +39,9 @@ class MindEye1Betas(BetaSource):
     samples: tuple[Sample, ...]
     n_samples: int
 
-    def files_of(self, session: int) -> list[Path]:
-        """List the tars, or the unpacked files of betas."""
-        return sorted({sample.members[BETAS].path for sample in self.samples})
+    def paths(self, session: int) -> tuple[Path, ...]:
+        """Name the tars, or the unpacked files of betas."""
+        return tuple(sorted({sample.members[BETAS].path for sample in self.samples}))
 
     def read(self, session: int, rows: NDArray[np.integer]) -> NDArray[np.float32]:
         """Read the kept voxels of some rows, standard deviations of the session, float32 (n, n_voxels)."""

@@ -18,8 +18,9 @@ class BetaSource(ABC):
     Attributes:
         unit: What the numbers are, for instance "percent signal change".
         ijk: Voxel positions (x, y, z) counted from 0, int32 (n_voxels, 3); -1 where the source has none.
-        voxel_columns: Further columns of voxels.parquet: ncsnr_published, and "roi.NAME" per region.
-        files: File that holds each 1-based session, or the folder of several.
+        voxel_columns: Further columns of voxels.parquet: ncsnr_published, "roi.NAME" per region and, where a voxel is
+            a vertex of a surface, hemisphere and vertex.
+        files: File that holds each 1-based session; the first one, or their folder, where a session has several.
         facts: Settings and shapes for the manifest; they take part in its fingerprint.
     """
 
@@ -48,9 +49,14 @@ class BetaSource(ABC):
     def bytes_of(self, session: int) -> int:
         """Say how many bytes of its file a session costs."""
 
-    def files_of(self, session: int) -> list[Path]:
-        """List the files whose bytes decide a session; more than one where a session is spread over several."""
-        return [self.files[session]]
+    def paths(self, session: int) -> tuple[Path, ...]:
+        """Name all files that hold a session."""
+        return (self.files[session],)
+
+    @property
+    def all_paths(self) -> list[Path]:
+        """All files of all sessions, sorted, each once."""
+        return sorted({path for session in self.files for path in self.paths(session)})
 
     def take(self, columns: NDArray[np.integer]) -> Self:
         """Return the source of some voxels only.

@@ -36,6 +36,12 @@ class BetaRequest:
 
 
 def _nsd(asked: BetaRequest) -> BetaSource:
+    if asked.space == "fsaverage":
+        from fmri_lightning.betas.nsd_surfaces import open_nsd_surfaces
+
+        return open_nsd_surfaces(
+            asked.table, asked.root, asked.subject, asked.betas_version, asked.roi, asked.n_catalogue
+        )
     from fmri_lightning.betas.nsd_volumes import open_nsd_volumes
 
     return open_nsd_volumes(
@@ -67,12 +73,19 @@ def _brain_diffuser(asked: BetaRequest) -> BetaSource:
     return open_brain_diffuser_betas(asked.table, asked.root, asked.subject, asked.roi)
 
 
+def _algonauts(asked: BetaRequest) -> BetaSource:
+    from fmri_lightning.betas.algonauts_betas import open_algonauts_betas
+
+    return open_algonauts_betas(asked.table, asked.root, asked.subject, asked.roi)
+
+
 OPENERS: dict[str, Callable[[BetaRequest], BetaSource]] = {
     "nsd": _nsd,
     "mindeye2": _mindeye2,
     "arrays": _arrays,
     "mindeye1": _mindeye1,
     "brain_diffuser": _brain_diffuser,
+    "algonauts": _algonauts,
 }
 """By the source that the index names."""
 
@@ -87,7 +100,7 @@ def open_source(
         table: The index.
         root: Root of the data.
         subject: For instance "subj01".
-        space: "func1pt8mm" or "func1mm"; official tree only.
+        space: "func1pt8mm", "func1mm" or "fsaverage"; official tree only.
         betas_version: "b1", "b2", "b3" or a folder name; official tree only.
         roi: Region whose voxels are kept.
 

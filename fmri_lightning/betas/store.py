@@ -59,19 +59,36 @@ class BetaStore:
         if betas.shape != expected:
             raise BadInputError(f"{folder / 'betas.npy'} is {betas.shape}, its manifest says {expected}; {again}")
         store = cls(folder, manifest, betas)
-        if verify and store_hash(betas, store.ijk) != manifest.content_hash:
+        if verify and store_hash(betas, store.ijk, store.vertex) != manifest.content_hash:
             raise BadInputError(f"{folder / 'betas.npy'} is not the array its manifest describes; {again}")
         return store
 
     @cached_property
     def voxels(self) -> pa.Table:
-        """voxels.parquet: i, j, k, ncsnr, ncsnr_published, dropped, and a column "roi.NAME" per region volume."""
+        """voxels.parquet: i, j, k, ncsnr, ncsnr_published, dropped, and a column "roi.NAME" per region.
+
+        On a surface i, j and k are -1, and hemisphere and vertex say which vertex a column is.
+        """
         return read_parquet(self.folder / "voxels.parquet")
 
     @property
     def ijk(self) -> NDArray[np.int32]:
-        """Voxel positions (x, y, z) counted from 0, int32 (n_voxels, 3)."""
+        """Voxel positions (x, y, z) counted from 0, int32 (n_voxels, 3); -1 where the source has none."""
         return np.stack([self.voxels.column(axis).to_numpy() for axis in "ijk"], axis=1).astype(np.int32)
+
+    @property
+    def vertex(self) -> NDArray[np.int32] | None:
+        """Vertices counted from 0 in their hemisphere, int32 (n_voxels,); None where the voxels lie in a volume."""
+        if "vertex" not in self.voxels.column_names:
+            return None
+        return np.asarray(self.voxels.column("vertex").to_numpy(), dtype=np.int32)
+
+    @property
+    def hemisphere(self) -> NDArray[np.str_] | None:
+        """Hemisphere of each vertex, lh or rh, (n_voxels,); None where the voxels lie in a volume."""
+        if "hemisphere" not in self.voxels.column_names:
+            return None
+        return np.asarray(self.voxels.column("hemisphere").to_pylist(), dtype=np.str_)
 
     @property
     def dropped(self) -> NDArray[np.bool_]:
@@ -101,9 +118,10 @@ class BetaStore:
             return dict(arrays)
 
 
-def store_hash(betas: NDArray[np.floating], ijk: NDArray[np.int32]) -> str:
-    """Hash a store's payload: voxel positions and betas."""
-    return content_hash(np.asarray(ijk, dtype=np.int32), betas)
+def store_hash(betas: NDArray[np.floating], ijk: NDArray[np.int32], vertex: NDArray[np.integer] | None = None) -> str:
+    """Hash a store's payload: voxel positions and betas; on a surface the vertices too."""
+    surface = [] if vertex is None else [np.asarray(vertex, dtype=np.int32)]
+    return content_hash(np.asarray(ijk, dtype=np.int32), betas, *surface)
 
 
 def read_parquet(path: Path) -> pa.Table:

@@ -44,7 +44,7 @@ def check_files(root: Path, subject: str) -> Iterator[FileCheck]:
     """Run every check on the files of one subject; one that fails does not stop the others.
 
     Args:
-        root: An NSD tree, or the folder of MindEye2's, MindEye1's or brain-diffuser's files.
+        root: An NSD tree, or the folder of MindEye2's, MindEye1's, brain-diffuser's or the Algonauts challenge's files.
         subject: For instance "subj01".
 
     Yields:
@@ -53,6 +53,7 @@ def check_files(root: Path, subject: str) -> Iterator[FileCheck]:
     Raises:
         BadInputError: None of these layouts is there, or the tables cannot be read at all.
     """
+    from fmri_lightning.doctor.surface_files import algonauts_checks, has_surfaces, has_volumes, surface_checks
     from fmri_lightning.index.brain_diffuser import PROCESSED
     from fmri_lightning.index.mindeye import INDICES
     from fmri_lightning.index.mindeye1 import FOLDER
@@ -64,12 +65,18 @@ def check_files(root: Path, subject: str) -> Iterator[FileCheck]:
         checks = _brain_diffuser_checks(root, subject)
     elif (root / "nsddata").is_dir():
         checks = _nsd_checks(root, subject)
+        if has_surfaces(root, subject):
+            of_volumes = () if has_volumes(root, subject) else ("formats", "ncsnr", "rows", "shapes")
+            checks = {name: check for name, check in checks.items() if name not in of_volumes}
+            checks |= surface_checks(root, subject)
+    elif (root / subject / "training_split").is_dir():
+        checks = algonauts_checks(root, subject)
     elif (root / INDICES).is_file():
         checks = _mindeye_checks(root, subject)
     else:
         raise BadInputError(
-            f"{root} holds neither nsddata nor {INDICES}, {FOLDER} or {PROCESSED}; give --files an NSD tree or the "
-            "files of MindEye2, MindEye1 or brain-diffuser"
+            f"{root} holds none of nsddata, {INDICES}, {FOLDER}, {PROCESSED} and {subject}/training_split; "
+            "give --files an NSD tree, or the files of MindEye2, MindEye1, brain-diffuser or the Algonauts challenge"
         )
     for name, check in checks.items():
         try:

@@ -35,8 +35,8 @@ def index(
     Args:
         root: Folder of the data: the one that contains nsddata, nsddata_betas and nsddata_stimuli (nsd), that of
             MindEye2's files (mindeye2), one of your own (arrays), the one above webdataset_avg_split (mindeye1) or
-            above processed_data (brain_diffuser).
-        source: Where the data come from: nsd, mindeye2, arrays, mindeye1 or brain_diffuser.
+            above processed_data (brain_diffuser), or that of the subjects' folders (algonauts).
+        source: Where the data come from: nsd, mindeye2, arrays, mindeye1, brain_diffuser or algonauts.
             fmri_lightning/index/README.md describes each.
         subject: Subject, for instance subj01.
         sessions: all, first37 (the sessions behind the 982 test pictures of older papers), or a number.

@@ -60,11 +60,18 @@ def _brain_diffuser(request: IndexRequest) -> SubjectIndex:
     return index_brain_diffuser(request.root, request.subject, request.sessions)
 
 
+def _algonauts(request: IndexRequest) -> SubjectIndex:
+    from fmri_lightning.index.algonauts import index_algonauts
+
+    return index_algonauts(request.root, request.subject, request.sessions)
+
+
 SOURCES: dict[str, Callable[[IndexRequest], SubjectIndex]] = {
     "nsd": _nsd,
     "mindeye2": _mindeye2,
     "arrays": _arrays,
     "mindeye1": _mindeye1,
     "brain_diffuser": _brain_diffuser,
+    "algonauts": _algonauts,
 }
 """By the name that --source takes; each has a section in the data guide, fmri_lightning/index/README.md."""

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from fmri_lightning.errors import BadInputError, UsageError
+from fmri_lightning.index.algonauts_stimuli import ALGONAUTS_IMAGES, AlgonautsStimuli
 from fmri_lightning.index.brain_diffuser import PROCESSED
 from fmri_lightning.index.brain_diffuser_stimuli import BrainDiffuserStimuli
 from fmri_lightning.index.coco_stimuli import COCO, CocoStimuli
@@ -34,8 +35,9 @@ FORMS = {
     OWN_STIMULI: "a folder of pictures of your own",
     MINDEYE1: "MindEye1's samples, with a JPEG each",
     PROCESSED: "brain-diffuser's arrays",
+    ALGONAUTS_IMAGES: "pictures of the Algonauts 2023 challenge",
 }
-"""Where a data root may hold its pictures."""
+"""Where a data root may hold its pictures; an asterisk stands for any subject's number."""
 
 
 def open_stimuli(root: Path | str | None = None, images: Path | str | None = None) -> StimulusSource:
@@ -44,8 +46,9 @@ def open_stimuli(root: Path | str | None = None, images: Path | str | None = Non
     Args:
         root: Folder that contains ``nsddata_stimuli/`` with nsd_stimuli.hdf5 or with COCO photographs,
             coco_images_224_float16.hdf5 of MindEye2, a folder ``stimuli`` of your own pictures, MindEye1's samples
-            (webdataset_avg_split) or brain-diffuser's arrays (processed_data). NSD's own file, once there, is the one
-            that is read: damaged, it is refused and nothing takes its place.
+            (webdataset_avg_split), brain-diffuser's arrays (processed_data), or subjects' folders of the Algonauts 2023
+            challenge. NSD's own file, once there, is the one that is read: damaged, it is refused and nothing takes its
+            place.
         images: A folder of pictures. Ids come from names such as ``nsd00123.png``; where no file is named so,
             they are the position in the sorted list of names.
 
@@ -69,6 +72,8 @@ def open_stimuli(root: Path | str | None = None, images: Path | str | None = Non
         return MindEye1Stimuli(Path(root))
     if form == PROCESSED:
         return BrainDiffuserStimuli(Path(root))
+    if form == ALGONAUTS_IMAGES:
+        return AlgonautsStimuli(Path(root))
     return MindEyeStimuli(Path(root)) if form == MINDEYE_IMAGES else NSDStimuli(Path(root))
 
 
@@ -108,6 +113,8 @@ def stimuli_identity(root: Path | str | None = None, images: Path | str | None =
             return BrainDiffuserStimuli(Path(root)).identity()
         if form == OWN_STIMULI:
             return stimuli_identity(images=Path(root) / OWN_STIMULI)
+        if form == ALGONAUTS_IMAGES:
+            return AlgonautsStimuli(Path(root)).identity()
         stimuli = file_fingerprint(Path(root) / form)
         prefix = "mindeye2:" if form == MINDEYE_IMAGES else ""
         return f"{prefix}{stimuli['size']}:{stimuli['head_tail_sha256']}"
@@ -119,7 +126,7 @@ def stimuli_identity(root: Path | str | None = None, images: Path | str | None =
 
 def _present(root: Path) -> list[str]:
     # A link to nothing counts: the user meant it, and is told so when it is opened.
-    return [form for form in FORMS if os.path.lexists(root / form)]
+    return [form for form in FORMS if (any(root.glob(form)) if "*" in form else os.path.lexists(root / form))]
 
 
 def _form(root: Path) -> str:

@@ -25,6 +25,9 @@ ABOUT_LAYOUT = {
     "trials of the session, in half precision; a tree of layout nsd with the same arguments holds what was planted.",
     "brain_diffuser": "The betas are those of layout nsd in the first 37 sessions, averaged over the repeats of each "
     "picture and otherwise as stored there; a tree of layout nsd with the same arguments holds what was planted.",
+    "algonauts": "The betas are those of layout nsd on the average surface (--also fsaverage), z-scored per session "
+    "and averaged over the repeats of a picture; a tree of layout nsd with the same arguments says which voxel a "
+    "vertex is.",
 }
 
 
@@ -61,7 +64,7 @@ def simulate(
 
     Args:
         out: Folder to write; it becomes the root of the tree.
-        layout: File layout: nsd, or mindeye2, mindeye1 or brain_diffuser for the files of those releases.
+        layout: File layout: nsd, or mindeye2, mindeye1, brain_diffuser or algonauts for the files of those releases.
         subjects: Subjects to simulate, numbers 1 to 8 with commas between; 1, 5 and 7 run all sessions.
         seed: Seed of everything.
         images: Folder or tar of photographs (class/image.jpg) to show; by default rendered scenes.
@@ -74,7 +77,8 @@ def simulate(
         size_px: Side of a picture in pixels.
         nifti: Layout nsd only: write betas as NIfTI too, for no session, the first of each subject, or all; by default
             the first.
-        also: Layout nsd only: what else to write beside, names with commas between; by default nothing.
+        also: Layout nsd only: what else to write beside, names with commas between: fsaverage (betas on the average
+            surface); by default nothing.
         overwrite: Replace another simulation in this folder. Anything else is never touched.
         dry_run: Print what would be written and stop.
 

@@ -68,15 +68,31 @@ def _brain_diffuser(root: Path, experiment: Experiment, plan: Plan) -> Layout:
     return BrainDiffuserTree(root, experiment, plan.seed)
 
 
+def _algonauts(root: Path, experiment: Experiment, plan: Plan) -> Layout:
+    from fmri_lightning.simulate.algonauts_tree import AlgonautsTree
+    from fmri_lightning.simulate.surface import make_surface
+
+    return AlgonautsTree(root, experiment, make_surface(plan.nsdgeneral_voxels, plan.seed), plan.seed)
+
+
+def _fsaverage(root: Path, experiment: Experiment, plan: Plan) -> Extra:
+    from fmri_lightning.simulate.fsaverage_files import FsaverageFiles
+    from fmri_lightning.simulate.surface import make_surface
+
+    return FsaverageFiles(root, experiment, make_surface(plan.nsdgeneral_voxels, plan.seed), plan.seed)
+
+
 WRITERS: dict[str, Callable[[Path, Experiment, Plan], Layout]] = {
     "nsd": _nsd,
     "mindeye2": _mindeye2,
     "mindeye1": _mindeye1,
     "brain_diffuser": _brain_diffuser,
+    "algonauts": _algonauts,
 }
 """By the name that --layout takes; ``plan.LAYOUTS`` lists the same."""
 
 EXTRA_WRITERS: dict[str, Callable[[Path, Experiment, Plan], Extra]] = {
     "coco": _coco,
+    "fsaverage": _fsaverage,
 }
 """By the names that --also takes; ``plan.EXTRAS`` lists the same."""

@@ -8,9 +8,11 @@ from typing import Any
 
 from fmri_lightning.errors import UsageError
 
-LAYOUTS = ("nsd", "mindeye2", "mindeye1", "brain_diffuser")
-EXTRAS: tuple[str, ...] = ("coco",)
+LAYOUTS = ("nsd", "mindeye2", "mindeye1", "brain_diffuser", "algonauts")
+EXTRAS: tuple[str, ...] = ("coco", "fsaverage")
 """What --also can write beside NSD's layout."""
+ALGONAUTS_TEST_SESSIONS = 3
+"""Sessions at the end of every subject from which the challenge took its test pictures."""
 NIFTI = ("none", "first", "all")
 
 
@@ -98,6 +100,12 @@ class Plan:
                 f"--sessions {self.sessions} does not cut {self.n_trials} trials into equal parts of at least 12; "
                 f"choose one of {', '.join(map(str, fits)) or 'nothing: give more pictures'}"
             )
+        last = self.sessions - self.missing_sessions
+        if self.layout == "algonauts" and last <= ALGONAUTS_TEST_SESSIONS:
+            raise UsageError(
+                f"--layout algonauts keeps the last {ALGONAUTS_TEST_SESSIONS} sessions for the test, and {last} are "
+                "run with --missing_sessions taken off; give more --sessions"
+            )
         return replace(
             self, subjects=",".join(map(str, numbers)), nifti=self._decided_nifti(), also=self._decided_extras()
         )
@@ -135,8 +143,10 @@ class Plan:
         """Say what would be written, and how large."""
         from fmri_lightning.simulate.recipe import FULL_SUBJECTS
 
-        # uint8 in nsd_stimuli.hdf5, float16 in coco_images_224_float16.hdf5; elsewhere with the subjects.
-        total = self.n_catalogue * 3 * self.size_px**2 * {"nsd": 1, "mindeye2": 2}.get(self.layout, 0)
+        # uint8 in nsd_stimuli.hdf5 and, before it is packed, in PNG files; float16 in coco_images_224_float16.hdf5;
+        # elsewhere with the subjects.
+        each = {"nsd": 1, "algonauts": 1, "mindeye2": 2}.get(self.layout, 0)
+        total = self.n_catalogue * 3 * self.size_px**2 * each
         lines = [f"{out} (nothing written)"]
         lines.append(f"  {self.n_catalogue} pictures of {self.size_px} px: {total / 1e6:.0f} MB")
         for subject in self.numbers:
@@ -145,6 +155,9 @@ class Plan:
             box, size = self._betas_bill(subject, n_run, trials)
             total += size
             lines.append(f"  subj{subject:02d}: {n_run} sessions, {trials} trials, {box}: {size / 1e6:.0f} MB")
+            if "fsaverage" in self.extras:
+                total += (size := 8 * self.nsdgeneral_voxels * trials)  # float32 in two hemispheres
+                lines.append(f"    fsaverage: 2x{self.nsdgeneral_voxels} vertices: {size / 1e6:.0f} MB")
         return "\n".join([*lines, f"  together about {total / 1e6:.0f} MB"])
 
     def _betas_bill(self, subject: int, n_run: int, trials: int) -> tuple[str, int]:
@@ -154,6 +167,10 @@ class Plan:
         if self.layout == "mindeye2":
             # Four arrays of 34 rows and 17 columns in all, each with its header, in blocks of 512 bytes.
             return f"{self.nsdgeneral_voxels} voxels", trials * (4 * self.nsdgeneral_voxels + 8704)
+        if self.layout == "algonauts":
+            # nsdgeneral and RSC, which is 2 % of it, float32; the masks are small.
+            n_vertices = round(1.02 * self.nsdgeneral_voxels)
+            return f"about {n_vertices} vertices", 4 * n_vertices * (self.shared + self.unique)
         x, y, z = box_shape(subject, self.nsdgeneral_voxels)
         if self.layout in ("mindeye1", "brain_diffuser"):
             return self._pictures_bill((x, y, z))

@@ -53,6 +53,18 @@ class Subject:
         Returns:
             int16 (T, V), percent signal change times 300.
         """
+        return to_int16(self.session_psc(order, rng))
+
+    def session_psc(self, order: npt.NDArray[np.int64], rng: np.random.Generator) -> FloatArray:
+        """Measure the betas of a session before anything is rounded or cut off.
+
+        Args:
+            order: int64 (T,), 0-based row of ``signals`` shown in each trial.
+            rng: Random generator of this session.
+
+        Returns:
+            float32 (T, V), percent signal change.
+        """
         n_voxels = len(self.ncsnr)
         sigma_noise = self.total_sd / np.sqrt(1 + self.ncsnr**2)
         gain = np.clip(rng.normal(1.0, RECIPE.session_gain_sd, n_voxels), 0.7, 1.3)
@@ -62,7 +74,7 @@ class Subject:
         psc += self.noise.draw(len(order), rng) * (gain * sigma_noise).astype(np.float32)
         psc += mean.astype(np.float32)
         psc[:, self.constant] = 0.0
-        return to_int16(psc)
+        return psc
 
     def facts(self, n_sessions: int, ncsnr: npt.NDArray[np.float64]) -> dict[str, Any]:
         """Return shape, counts, edge cases and medians of the reliability, for SIMULATED.json.
@@ -148,14 +160,28 @@ class Scanning:
         """
         for session in sessions(range(1, self.n_sessions + 1)):
             shown = self._order[(session - 1) * self._length : session * self._length]
-            rng = np.random.default_rng([self._seed, self._subject.number, 501, session])
-            stored = self._subject.session(shown, rng)
+            stored = to_int16(session_betas(self._subject, shown, self._seed, session))
             self._estimate.add(shown, stored)
             yield session, stored
 
     def ncsnr(self) -> npt.NDArray[np.float64]:
         """Return the estimate of sigma_signal / sigma_noise after all sessions, float64 (V,)."""
         return self._estimate.result()
+
+
+def session_betas(subject: Subject, order: npt.NDArray[np.int64], seed: int, session: int) -> FloatArray:
+    """Measure a session by its number, with the numbers that every layout gets.
+
+    Args:
+        subject: The subject.
+        order: int64 (T,), 0-based row of the subject's list shown in each trial.
+        seed: Seed of the simulation.
+        session: 1-based.
+
+    Returns:
+        float32 (T, V), percent signal change, neither rounded nor cut off.
+    """
+    return subject.session_psc(order, np.random.default_rng([seed, subject.number, 501, session]))
 
 
 class NcsnrEstimate:
@@ -180,8 +206,8 @@ class NcsnrEstimate:
         self._squares = np.zeros(n_voxels)
         self._moves = np.zeros(n_voxels, dtype=bool)
 
-    def add(self, order: npt.NDArray[np.int64], stored: npt.NDArray[np.int16]) -> None:
-        """Take in a session: pictures (T,) and betas int16 (T, V)."""
+    def add(self, order: npt.NDArray[np.int64], stored: npt.NDArray[np.int16] | FloatArray) -> None:
+        """Take in a session: pictures (T,) and betas (T, V), in any unit."""
         betas = stored.astype(np.float32)
         spread = betas.std(axis=0)
         self._moves |= spread > 0
