@@ -15,7 +15,7 @@ from fmri_lightning.index.mindeye1_checks import (
     check_shared,
     check_totals,
 )
-from fmri_lightning.index.published import catalogue_size
+from fmri_lightning.index.published import FIRST37_SUBJECTS, NSD_CATALOGUE, catalogue_size
 from fmri_lightning.index.split import require_all_splits
 from fmri_lightning.index.subject_index import FIRST37, SubjectIndex, assemble_table, refuse_some_sessions
 from fmri_lightning.manifest import content_hash
@@ -54,6 +54,7 @@ def index_mindeye1(root: Path, subject: str, sessions: str = "all") -> SubjectIn
     check_published(tables, n_voxels, n_catalogue)
     table = _trial_table(tables)
     require_all_splits(table.nsd_id, table.split)
+    covered = FIRST37 if n_catalogue == NSD_CATALOGUE and subject in FIRST37_SUBJECTS else fitting
     return SubjectIndex(
         table=table,
         inputs={"samples": content_hash(tables.split, tables.nsd_id, tables.num_uniques, tables.trial)},
@@ -62,8 +63,9 @@ def index_mindeye1(root: Path, subject: str, sessions: str = "all") -> SubjectIn
             "normalised": True,
             "arrived_as": ARRIVED_AS,
             "test_set": TEST_SET,
-            "sessions_covered": FIRST37 if fitting is None else fitting,
             "ids_checked_by_design": fitting is not None,
+            # Without NSD's sizes or its design nothing says how many sessions these are.
+            **({} if covered is None else {"sessions_covered": covered}),
         },
     )
 

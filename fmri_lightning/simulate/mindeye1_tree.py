@@ -31,6 +31,8 @@ SESSIONS = 37
 ROWS = 3
 VAL_SHARE = 300 / 8859
 """Validation pictures among those that are not shared."""
+FEWEST_VAL = 30
+"""So many where they are a tenth at most, so that small trees can be validated too."""
 SAMPLES_PER_SHARD = 500
 TRAIN_SHARDS = 3
 """At least so many train tars, so that small trees have several too."""
@@ -167,7 +169,8 @@ def split_pictures(
     seen = np.unique(shown)
     test = rng.permutation(seen[np.isin(seen, shared)])
     others = rng.permutation(seen[~np.isin(seen, shared)])
-    n_val = min(len(others) - 1, max(3, round(VAL_SHARE * len(others))))
+    fewest = max(3, min(FEWEST_VAL, len(others) // 10))
+    n_val = min(len(others) - 1, max(fewest, round(VAL_SHARE * len(others))))
     return {"train": others[n_val:], "val": others[:n_val], "test": test}
 
 

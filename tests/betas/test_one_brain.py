@@ -1,5 +1,7 @@
 """One simulated brain from NSD's, MindEye1's and brain-diffuser's files: equal but for what a layout loses."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -138,6 +140,7 @@ def test_a_wrong_pairing_would_be_seen(roots, found):
 def test_of_forty_sessions_the_older_releases_hold_37(tmp_path):
     sizes = {"shared": 16, "unique": 144, "sessions": 40, "nsdgeneral_voxels": 120, "size_px": 16, "subjects": "1"}
     roots = write_layouts(tmp_path / "roots", **sizes)
+    shutil.copytree(roots["brain_diffuser"] / "nsddata", roots["mindeye1"] / "nsddata")
     read = read_layouts(roots, tmp_path / "work", "subj01")
     nsd = read["nsd"].table
     early = nsd.session <= 37

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from fmri_lightning.betas.build import plan_store
 from fmri_lightning.betas.command import betas
 from fmri_lightning.betas.store import BetaStore
 from fmri_lightning.errors import BadInputError, UsageError
@@ -80,7 +81,8 @@ def test_what_the_files_are_is_said(tree, tmp_path):
     facts = index_manifest(tmp_path / "index", "subj01").config
     assert facts["normalised"] is True
     assert facts["arrived_as"].startswith("z-score per voxel and session over all trials of the session, test")
-    assert (facts["n_catalogue"], facts["sessions_covered"], facts["ids_checked_by_design"]) == (200, 37, False)
+    assert (facts["n_catalogue"], facts["ids_checked_by_design"]) == (200, False)
+    assert "sessions_covered" not in facts
     assert store.manifest.config["t0"].startswith("skipped, the betas arrived as: z-score per voxel")
     names = [name for name in store.manifest.inputs if name.endswith(".tar")]
     assert len(names) == len(list((tree / FOLDER).glob("*/*_subj01_*.tar"))) > 3
@@ -116,6 +118,16 @@ def shift_ids(tree, subject, by=1):
 def test_ids_shifted_in_one_subject_are_caught_by_the_other(tree, tmp_path):
     shift_ids(tree, "subj01")
     refused(tree, tmp_path, r"test pictures of subj01 and subj02 are not the same|is a test picture of subj02")
+
+
+def test_a_single_wrong_id_among_the_test_pictures_is_caught_by_the_other_subject(whole, tree, tmp_path):
+    unseen = next(i for i in range(200) if not any(i in ids for ids in whole[0].nsd_ids.values()))
+    both = set(whole[0].nsd_ids["subj02"].tolist()) & set(whole[0].shared.tolist())
+    path = tree / FOLDER / "test/test_subj01_0.tar"
+    members = read_tar(path)
+    name = next(k for k in members if k.endswith("coco73k.npy") and any(members[k] == npy(np.array([i])) for i in both))
+    write_tar(path, {**members, name: npy(np.array([unseen]))})
+    refused(tree, tmp_path, r"test pictures of subj01 and subj02 are not the same, .*\(1 of \d+ differ\)")
 
 
 def test_ids_shifted_in_all_subjects_are_caught_by_the_design(whole, tree, tmp_path):
@@ -350,7 +362,11 @@ def test_samples_that_changed_after_the_index_are_refused(tree, tmp_path):
 
 def test_a_changed_tar_makes_another_store(tree, tmp_path):
     made(tree, tmp_path)
+    asked = (tmp_path / "index", tree, "subj01", "func1pt8mm", "b3", "nsdgeneral", "float32")
+    before = plan_store(*asked).work_on(1).fingerprint
     change(tree / TRAIN, "nsdgeneral.npy", array(lambda a: -a))
+    # By this a session that was read before the change is read again.
+    assert plan_store(*asked).work_on(1).fingerprint != before
     places = {"index": tmp_path / "index", "out": tmp_path / "betas", "preproc_out": tmp_path / "preproc"}
     with pytest.raises(BadInputError, match="made from other inputs or settings"):
         betas(tree, **places, mask="roi")
