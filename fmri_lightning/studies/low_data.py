@@ -101,5 +101,12 @@ def _report(folder: Path, curves: Curves, resamples: int) -> None:
     write_figures(folder, result)
     write_results(folder, curves, result)
     print("\n" + markdown(result))
-    for name in ("low_data.json", "low_data.csv", "low_data.md", "low_data.svg", "low_data.png", "per_stimulus.parquet"):
+    for name in (
+        "low_data.json",
+        "low_data.csv",
+        "low_data.md",
+        "low_data.svg",
+        "low_data.png",
+        "per_stimulus.parquet",
+    ):
         print(folder / name)

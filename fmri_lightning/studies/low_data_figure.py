@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmri_lightning.manifest import atomic_path
-from fmri_lightning.studies.low_data_results import PERCENT
+from fmri_lightning.studies.low_data_scores import SHARES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,10 @@ def write_figures(folder: Path, result: dict[str, Any]) -> None:
 
     figure = draw(result)
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "low-data"}):
-        for name, settings in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 200, "metadata": {"Software": None}})):
+        for name, settings in (
+            ("svg", {"metadata": {"Date": None}}),
+            ("png", {"dpi": 200, "metadata": {"Software": None}}),
+        ):
             with atomic_path(folder / f"low_data.{name}") as temporary:
                 figure.savefig(temporary, format=name, **settings)
 
@@ -43,7 +46,7 @@ def draw(result: dict[str, Any]) -> Figure:
         result: From :func:`fmri_lightning.studies.low_data_results.summarise`.
 
     Returns:
-        The figure; the group of each line is named ``METRIC.ENCODER``, that of its intervals ``METRIC.ENCODER.interval``.
+        The figure; the group of a line is named ``METRIC.ENCODER``, that of its intervals ``METRIC.ENCODER.interval``.
     """
     from matplotlib.figure import Figure
 
@@ -60,14 +63,16 @@ def draw(result: dict[str, Any]) -> Figure:
     # A session of NSD is an hour in the scanner.
     unit = "sessions (about an hour each)" if facts["source"] in ("nsd", "mindeye2") else "sessions"
     panels[-1].set_xlabel(f"{unit} the encoder was fitted on")
-    panels[0].legend(frameon=False, fontsize=8)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8
+    )
     simulated = ", simulated" if facts["simulated"] else ""
     panels[0].set_title(f"{facts['subject']}{simulated}: {facts['n_test_stimuli']} test pictures", parse_math=False)
     return figure
 
 
 def _panel(axes: Axes, result: dict[str, Any], metric: str) -> None:
-    factor = 100 if metric in PERCENT else 1
+    factor = 100 if metric in SHARES else 1
     names = result["facts"]["encoders"]
     for number, name in enumerate(names):
         points = [point for point in result["points"] if point["encoder"] == name]

@@ -20,6 +20,11 @@ STEPS = ("index", "betas")
 """Steps of every amount but the fits, which are named after their configurations."""
 
 
+def in_words(n_sessions: int) -> str:
+    """Name an amount: "1 session", "10 sessions"."""
+    return f"{n_sessions} session{'' if n_sessions == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Amount:
     """The first sessions of a subject, and where what is made from them lies.
@@ -31,6 +36,9 @@ class Amount:
 
     n_sessions: int
     folder: Path
+
+    def __str__(self) -> str:
+        return in_words(self.n_sessions)
 
     def fit_folder(self, encoder: EncoderConfig, seed: int) -> Path:
         """Name the root of one fit's checkpoints."""
@@ -101,7 +109,9 @@ class Study:
             flags = [w.partition("=")[0].replace(".init_args.", ".") for w in words if w.startswith("--")]
             twice = sorted({flag for flag in flags if flags.count(flag) > 1})
             if twice:
-                raise UsageError(f"--options: {', '.join(twice)} of {words[0]} is set by the study itself; leave it out")
+                raise UsageError(
+                    f"--options: {', '.join(twice)} of {words[0]} is set by the study itself; leave it out"
+                )
 
     def index_words(self, amount: Amount) -> list[str]:
         """Return the command line after ``fmri-lightning`` that lists the trials of an amount."""
@@ -239,5 +249,5 @@ def _require_mask(study: Study, table: TrialTable, n_sessions: int) -> None:
         require_fittable(table.where(table.session <= n_sessions), config, has_published_ncsnr=False)
     except BadInputError as error:
         raise BadInputError(
-            f"--mask {study.mask} cannot be fitted at {n_sessions} sessions, and all points share one mask: {error}"
+            f"--mask {study.mask} cannot be fitted at {in_words(n_sessions)}, and all points share one mask: {error}"
         ) from error

@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 
 from fmri_lightning.manifest import atomic_path, versions, write_json
 from fmri_lightning.metrics.bootstrap import Interval
-from fmri_lightning.studies.low_data_scores import METRICS, Curves
-
-PERCENT = ("two_way", "top_1")
-"""Metrics that are shares, shown in per cent."""
+from fmri_lightning.studies.low_data_plan import in_words
+from fmri_lightning.studies.low_data_scores import METRICS, SHARES, Curves
 
 
 def labels(pool: int) -> dict[str, str]:
@@ -42,7 +40,9 @@ def summarise(curves: Curves, resamples: int) -> dict[str, Any]:
     """
     return {
         "facts": {**curves.facts, "pool": curves.items.pool, "resamples": resamples},
-        "metrics": {name: {"label": labels(curves.items.pool)[name], "chance": curves.chance(name)} for name in METRICS},
+        "metrics": {
+            name: {"label": labels(curves.items.pool)[name], "chance": curves.chance(name)} for name in METRICS
+        },
         "mean_vector_cosine": float(curves.mean_vector().mean()),
         "amounts": curves.amounts,
         "points": [
@@ -141,7 +141,7 @@ def markdown(result: dict[str, Any]) -> str:
     lines += ["", *_notes(result), "", "Paired differences of the centred cosine:", ""]
     lines += [_row(["a", "b", "a minus b"]), _row(["---"] * 3)]
     for one in _shown(result):
-        names = [f"{one[side]['encoder']}, {one[side]['n_sessions']} sessions" for side in ("a", "b")]
+        names = [f"{one[side]['encoder']}, {in_words(one[side]['n_sessions'])}" for side in ("a", "b")]
         difference = number("centred_cosine", Interval(**one["scores"]["centred_cosine"]), signed=True)
         lines.append(_row([*names, difference]))
     return "\n".join(lines) + "\n"
@@ -157,13 +157,13 @@ def _notes(result: dict[str, Any]) -> list[str]:
     own = facts["test_sessions_without_train_trials"]
     # T0 of betas that come normalised is not ours to describe; the store's own words say what was done.
     return [
-        f"Test set of every point: {facts['n_test_stimuli']} pictures, means over {facts['n_test_trials']} trials of all "
-        f"{facts['n_sessions_present']} sessions. Test betas: {facts['test_betas']}"
+        f"Test set of every point: {facts['n_test_stimuli']} pictures, means over {facts['n_test_trials']} trials of "
+        f"all {facts['n_sessions_present']} sessions. Test betas: {facts['test_betas']}"
         + (f"; sessions {own} have no train trials and are standardised by their test trials." if own else "."),
         f"Fitted on the first sessions only: scaling, mask ({facts['mask']}), {facts['tier']}, target statistics, "
         "encoder; val pictures are those of the same sessions.",
-        f"Centred by the {facts['centre']}. A constant reaches cosine {result['mean_vector_cosine']:.3f}, centred cosine "
-        f"0, two-way {100 * chance['two_way']:.0f} %, top-1 {100 * chance['top_1']:.2f} %.",
+        f"Centred by the {facts['centre']}. A constant reaches cosine {result['mean_vector_cosine']:.3f}, centred "
+        f"cosine 0, two-way {100 * chance['two_way']:.0f} %, top-1 {100 * chance['top_1']:.2f} %.",
         f"Intervals: 95 %, {facts['resamples']} bootstrap resamples of test pictures; not of training runs.",
     ]
 
@@ -182,7 +182,7 @@ def _shown(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 def number(metric: str, score: Interval, signed: bool = False) -> str:
     """Write a score with its interval, shares in per cent."""
-    factor, digits = (100, 1) if metric in PERCENT else (1, 3)
+    factor, digits = (100, 1) if metric in SHARES else (1, 3)
     sign = "+" if signed else ""
     value, low, high = (f"{factor * bound:{sign}.{digits}f}" for bound in score)
     return f"{value} [{low}, {high}]"

@@ -46,21 +46,16 @@ def run_study(study: Study, amounts: list[Amount], total: Amount) -> Curves:
 
     Raises:
         StageError: If a command failed; its own message stands above.
-        BadInputError: If what is there was made from other inputs, or the amounts differ in voxels.
+        BadInputError: If what is there was made from other inputs.
     """
     for amount in with_total(amounts, total):
-        print(f"\n{amount.n_sessions} sessions", flush=True)
-        run_step(study.index_words(amount), f"the index of {amount.n_sessions} sessions")
-        run_step(study.betas_words(amount), f"betas of {amount.n_sessions} sessions")
+        print(f"\n{amount}", flush=True)
+        run_step(study.index_words(amount), f"the index of {amount}")
+        run_step(study.betas_words(amount), f"reading betas of {amount}")
     items = read_test_items(study, total)
     curves = Curves(items, describe(study, items, total))
     for amount in amounts:
         store = open_store(study, amount)
-        if not np.array_equal(store.ijk, items.ijk):
-            raise BadInputError(
-                f"{store.folder} holds other voxels than {open_store(study, total).folder}; remove {study.folder} and "
-                "run the same command again"
-            )
         curves.amounts.append(count(study, amount))
         scored = {}
         for encoder in study.in_fitting_order():
@@ -123,7 +118,6 @@ def read_test_items(study: Study, total: Amount) -> TestItems:
         n_repeats=np.unique(table.nsd_id[rows], return_counts=True)[1],
         truth=cache.rows(ids),
         centre=centre,
-        ijk=store.ijk,
     )
 
 
@@ -172,7 +166,7 @@ def _fit_and_predict(
     study: Study, amount: Amount, encoder: EncoderConfig, seed: int, items: TestItems, store: BetaStore
 ) -> NDArray[np.float32]:
     """Fit unless fitted before; predict the test items, (n, dim), and write them as an embedding cache."""
-    print(f"\n{amount.n_sessions} sessions, {encoder.name}, training seed {seed}", flush=True)
+    print(f"\n{amount}, {encoder.name}, training seed {seed}", flush=True)
     fitted = run_fit(study, amount, encoder, seed, store)
     transform = Preprocess.load(amount.folder / "preproc" / study.subject)
     predicted = padded_forward(fitted, padded_forward(transform, items.betas))
@@ -222,11 +216,11 @@ def run_fit(study: Study, amount: Amount, encoder: EncoderConfig, seed: int, sto
         print("fitted before, taken as it is", flush=True)
         return load_encoder(_checkpoint(folder, study.subject))
     record_file.unlink(missing_ok=True)
-    run_step(words, f"the fit of {encoder.name} on {amount.n_sessions} sessions")
+    run_step(words, f"the fit of {encoder.name} on {amount}")
     fitted = load_encoder(_checkpoint(folder, study.subject))
     if fitted.inputs != inputs:
         raise BadInputError(
-            f"{folder} was fitted on other inputs than the first {amount.n_sessions} sessions; remove it, and what "
+            f"{folder} was fitted on other inputs than those of {amount}; remove it, and what "
             f"leads there from --options or {encoder.config}"
         )
     write_json(record_file, record)

@@ -25,6 +25,9 @@ POOL = 300
 """Candidates of top-1, the published gallery; all test stimuli where they are fewer."""
 
 METRICS = ("centred_cosine", "cosine", "two_way", "top_1")
+SHARES = ("two_way", "top_1")
+"""Metrics between 0 and 1, shown in per cent."""
+
 Scores = NDArray[np.float64]
 
 
@@ -38,7 +41,6 @@ class TestItems:
         n_repeats: Trials behind each mean, (n,).
         truth: True raw embeddings, float32 (n, dim).
         centre: Mean embedding of the train pictures of all sessions, (dim,).
-        ijk: Voxel positions, (n_voxels, 3).
     """
 
     __test__ = False  # no test class, whatever pytest makes of its name
@@ -48,7 +50,6 @@ class TestItems:
     n_repeats: NDArray[np.integer]
     truth: NDArray[np.float32]
     centre: Scores
-    ijk: NDArray[np.int32]
 
     @property
     def pool(self) -> int:
@@ -103,7 +104,11 @@ class Curves:
     def interval(self, point: Point, metric: str, resamples: int) -> Interval:
         """Mean over test stimuli with its 95 % bootstrap interval."""
         known = ~np.isnan(point.resampled[metric])
-        return bootstrap_interval(point.resampled[metric][known], self.items.ids[known], n_resamples=resamples)
+        found = bootstrap_interval(point.resampled[metric][known], self.items.ids[known], n_resamples=resamples)
+        if metric not in SHARES:
+            return found
+        # Resampled influences may add up to more than all or less than none, which no share can be.
+        return Interval(found.value, *(float(bound) for bound in np.clip((found.low, found.high), 0, 1)))
 
     def difference(self, a: Point, b: Point, metric: str, resamples: int) -> Interval:
         """Mean of a minus that of b, paired by test stimulus, with its 95 % bootstrap interval."""
