@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from fmri_lightning.betas.preprocess import Preprocess
@@ -31,6 +33,8 @@ from fmri_lightning.manifest import content_hash, file_sha256, read_json, read_m
 from fmri_lightning.records import TrialTable
 from fmri_lightning.studies.low_data_plan import Amount, Study, with_total
 from fmri_lightning.studies.low_data_scores import Curves, TestItems, score_point
+
+LONGEST_PATH = 256
 
 
 def run_study(study: Study, amounts: list[Amount], total: Amount) -> Curves:
@@ -198,7 +202,8 @@ def run_fit(study: Study, amount: Amount, encoder: EncoderConfig, seed: int, sto
 
     Raises:
         StageError: If the command failed; its own message stands above.
-        BadInputError: If the checkpoint was fitted on anything but the inputs of its amount.
+        BadInputError: If the checkpoint was fitted on anything but the inputs of its amount, or borrows from later
+            sessions of the subject.
     """
     folder, words, ridge = amount.fit_folder(encoder, seed), study.fit_words(amount, encoder, seed), None
     if (found := study.ridge_of(encoder)) is not None:
@@ -206,7 +211,7 @@ def run_fit(study: Study, amount: Amount, encoder: EncoderConfig, seed: int, sto
     inputs = _input_hashes(study, amount, store)
     record = {
         "config": content_hash(encoder.text, json.dumps(study.options.get(encoder.name, ())), str(seed)),
-        "files": _files_named(study.options.get(encoder.name, ())),
+        "files": _files_named(encoder, study.options.get(encoder.name, ())),
         "initial": ridge,
         "inputs": inputs,
         "betas": store.manifest.content_hash,
@@ -223,6 +228,7 @@ def run_fit(study: Study, amount: Amount, encoder: EncoderConfig, seed: int, sto
             f"{folder} was fitted on other inputs than those of {amount}; remove it, and what "
             f"leads there from --options or {encoder.config}"
         )
+    _require_foreign(study, encoder, fitted)
     write_json(record_file, record)
     return fitted
 
@@ -234,10 +240,30 @@ def _input_hashes(study: Study, amount: Amount, store: BetaStore) -> dict[str, s
     return {"preproc": preproc.content_hash, "split": store.manifest.inputs["split"], "clip_cache": cache.content_hash}
 
 
-def _files_named(words: tuple[str, ...]) -> dict[str, str]:
-    """Hash the files among some words, a trunk for instance: a changed one is fitted again."""
-    named = [Path(word.rpartition("=")[2]) for word in words]
-    return {path.as_posix(): file_sha256(path) for path in named if path.is_file()}
+def _files_named(encoder: EncoderConfig, words: tuple[str, ...]) -> dict[str, str]:
+    """Hash the files that a configuration and its options name, a trunk for instance: a changed one is fitted again."""
+    named = [*_texts(yaml.safe_load(encoder.text)), *(word.rpartition("=")[2] for word in words)]
+    paths = {Path(text) for text in named if "/" in text and len(text) < LONGEST_PATH}
+    return {path.as_posix(): file_sha256(path) for path in sorted(paths) if path.is_file()}
+
+
+def _texts(node: Any) -> Iterator[str]:
+    """All texts of a configuration."""
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict | list):
+        for part in node.values() if isinstance(node, dict) else node:
+            yield from _texts(part)
+
+
+def _require_foreign(study: Study, encoder: EncoderConfig, fitted: LoadedEncoder) -> None:
+    """Refuse a trunk that was trained on the subject: it has seen the sessions that a point does without."""
+    trunk = fitted.fitted.get("trunk") or {}
+    if study.subject in trunk.get("subjects", ()):
+        raise BadInputError(
+            f"{encoder.name} stands on a trunk that was trained on {study.subject} itself, later sessions too; give "
+            f"--options one that was trained without it"
+        )
 
 
 def _checkpoint(folder: Path, subject: str) -> Path:

@@ -8,9 +8,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 
+from fmri_lightning.ceiling.fits import read_encoders
 from fmri_lightning.cli import main
 from fmri_lightning.embeddings.cache import EmbeddingCache, write_cache
+from fmri_lightning.embeddings.packaged import packaged_path
 from fmri_lightning.encoder.load import load_encoder
 from fmri_lightning.index.command import index
 from fmri_lightning.index.stimuli import open_stimuli
@@ -227,6 +230,42 @@ def test_a_fit_on_anything_but_its_sessions_is_refused(tmp_path, capsys, monkeyp
     monkeypatch.setattr(low_data_run, "main", cheating)
     assert main(tree.words(tmp_path / "out")) == 3
     assert "was fitted on other inputs than those of 1 session" in capsys.readouterr().err
+
+
+def test_a_trunk_of_the_same_subject_is_refused(tmp_path, capsys, monkeypatch):
+    tree = write_tree(tmp_path)
+
+    def on_a_trunk(path):
+        encoder = load_encoder(path)
+        encoder.fitted["trunk"] = {"subjects": subjects}
+        return encoder
+
+    monkeypatch.setattr(low_data_run, "load_encoder", on_a_trunk)
+    subjects = ["bob", SUBJECT]
+    words = tree.words(tmp_path / "out", "--sessions", "1")
+    assert main(words) == 3
+    assert "a trunk that was trained on ann itself" in capsys.readouterr().err
+    subjects = ["bob"]
+    assert main(words) == 0
+    # What was refused was not recorded as finished.
+    assert "fitted before" not in capsys.readouterr().out
+
+
+def test_files_that_an_encoder_names_are_told_by_their_contents(tmp_path):
+    tree = write_tree(tmp_path)
+    config = yaml.safe_load(packaged_path("configs/encoder/ridge.yaml").read_text())
+    borrowed = tmp_path / "borrowed.txt"
+    config["trainer"]["profiler"] = {
+        "class_path": "lightning.pytorch.profilers.SimpleProfiler", "init_args": {"dirpath": str(borrowed)}
+    }  # fmt: skip
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
+    encoder = read_encoders([str(tmp_path / "own.yaml")])[0]
+    found = []
+    for text in ("one", "two"):
+        borrowed.write_text(text)
+        found.append(low_data_run._files_named(encoder, ("--model.trunk", str(tree.cache))))
+    assert [set(files) for files in found] == [{borrowed.as_posix(), tree.cache.as_posix()}] * 2
+    assert found[0][borrowed.as_posix()] != found[1][borrowed.as_posix()]
 
 
 def test_nsd_layout_scores_on_the_test_pictures_of_sessions_that_are_no_point(miniature, tmp_path):
