@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fmri_lightning.betas.fit import PreprocessConfig, require_fittable
+from fmri_lightning.betas.fit import Mask, PreprocessConfig, require_fittable
 from fmri_lightning.ceiling.fits import EncoderConfig
 from fmri_lightning.cli import function_parser, spell_out
 from fmri_lightning.errors import BadInputError, UsageError
@@ -70,7 +70,7 @@ class Study:
     folder: Path
     encoders: tuple[EncoderConfig, ...]
     tier: str = "T1"
-    mask: str = "roi"
+    mask: Mask = "roi"
     seeds: int = 1
     seed: int = 42
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -244,7 +244,7 @@ def _all_trials(study: Study) -> TrialTable:
 
 def _require_mask(study: Study, table: TrialTable, n_sessions: int) -> None:
     """Refuse a mask that the fewest sessions cannot give: all points share one, and none is changed silently."""
-    config = PreprocessConfig(tier="T1", mask=study.mask)  # type: ignore[arg-type]
+    config = PreprocessConfig(tier="T1", mask=study.mask)
     try:
         require_fittable(table.where(table.session <= n_sessions), config, has_published_ncsnr=False)
     except BadInputError as error:

@@ -223,7 +223,7 @@ def run_fit(study: Study, amount: Amount, encoder: EncoderConfig, seed: int, sto
     record_file.unlink(missing_ok=True)
     run_step(words, f"the fit of {encoder.name} on {amount}")
     fitted = load_encoder(_checkpoint(folder, study.subject))
-    if fitted.inputs != inputs:
+    if any(fitted.inputs.get(name) != value for name, value in inputs.items()):
         raise BadInputError(
             f"{folder} was fitted on other inputs than those of {amount}; remove it, and what "
             f"leads there from --options or {encoder.config}"
@@ -262,7 +262,7 @@ def _require_foreign(study: Study, encoder: EncoderConfig, fitted: LoadedEncoder
     if study.subject in trunk.get("subjects", ()):
         raise BadInputError(
             f"{encoder.name} stands on a trunk that was trained on {study.subject} itself, later sessions too; give "
-            f"--options one that was trained without it"
+            "--options one that was trained without it"
         )
 
 
