@@ -66,6 +66,10 @@ COMMANDS: dict[str, Command] = {
     "ceiling": Command(
         "compare encoders with the best possible on a known simulated brain", "fmri_lightning.ceiling.command:ceiling"
     ),
+    "low-data": Command(
+        "fit encoders on the first sessions, more and more, and score all on one test set",
+        "fmri_lightning.studies.low_data:low_data",
+    ),
     "doctor": Command(
         "show what this machine can do, check a run, show an artefact's lineage, fetch models",
         "fmri_lightning.doctor.command:doctor",
