@@ -1,0 +1,1 @@
+"""Commands over many subjects and many amounts of data."""
