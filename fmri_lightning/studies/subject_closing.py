@@ -45,20 +45,17 @@ def write_table(study: Study, subjects: list[str], missing: dict[str, str]) -> l
     Args:
         study: Says where scores and table lie.
         subjects: All that should be in it.
-        missing: Of them, who is not, and why.
+        missing: Of them, who is not, and why; not all of them.
 
     Returns:
         The files.
 
     Raises:
-        StageError: Nobody was evaluated.
         BadInputError: The evaluations do not belong in one table.
     """
     from fmri_lightning.evaluation.tables import write_tables
 
     folders = [study.scores(subject) for subject in subjects if subject not in missing]
-    if not folders:
-        raise StageError(f"no table: {_tell(missing)}; the logs are in {study.folder}")
     settings = read_manifest(folders[0], "evaluation").config
     resamples, seed = int(settings.get("resamples", RESAMPLES)), int(settings.get("seed", SEED))
     return write_tables(folders, study.tables, True, resamples, seed, missing)
@@ -70,25 +67,22 @@ def write_page(study: Study, subjects: list[str], missing: dict[str, str]) -> Pa
     Args:
         study: Says where runs and page lie.
         subjects: All that should be on it.
-        missing: Of them, who is not, and why.
+        missing: Of them, who is not, and why; not all of them.
 
     Returns:
         The page.
 
     Raises:
-        StageError: Nobody has pictures, or report failed.
+        StageError: report failed.
         InterruptedRunError: A signal came.
     """
     there = [subject for subject in subjects if subject not in missing]
-    if not there:
-        raise StageError(f"no page: {_tell(missing)}; the logs are in {study.folder}")
     command = study.report(there, [f"{subject}: {why}" for subject, why in missing.items()])
     chain = Chain("all", study.folder / "closing", [command])
     run_chains([chain], jobs=1)
     if chain.failed is not None:
-        raise StageError(f"{chain.failed.words()}: {chain.failed.message}; its log is {chain.log}")
+        error = StageError(f"no page, {chain.failed.words()}: {chain.failed.message}; its log is {chain.log}")
+        error.exit_code = max(chain.failed.code, StageError.exit_code)
+        raise error
     return study.page / "index.html"
 
-
-def _tell(missing: dict[str, str]) -> str:
-    return ", ".join(f"{subject}: {why}" for subject, why in missing.items())

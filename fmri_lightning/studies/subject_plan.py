@@ -302,7 +302,7 @@ def choose_steps(text: str, study: Study) -> list[str]:
     names = [part.strip() for part in text.split(",") if part.strip()]
     for name in names:
         if name not in STEPS:
-            raise UsageError(f"--steps: unknown step {name!r}{closest(name, STEPS) or f'; choose {", ".join(STEPS)}'}")
+            raise UsageError(f"--steps: unknown step {name!r}{closest(name, STEPS)}; choose {', '.join(STEPS)}")
     if "calibrate" in names and not study.calibrated:
         raise UsageError("--steps names calibrate: add --calibrate, so that predict uses it too")
     if "adapter" in names and study.target is None:

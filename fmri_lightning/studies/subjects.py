@@ -247,29 +247,21 @@ def _run(
 
 def _close(study: Study, names: list[str], chosen: list[str], failed: dict[str, Failure]) -> None:
     """Write table and page, and then end as the subjects did."""
-    problems = []
     for who, failure in failed.items():
-        problems.append(f"{who}: {failure.words()}: {failure.message}")
-    absent: dict[str, str] = {}
+        print(f"{who}: {failure.words()}: {failure.message}")
+    missing = {who: failure.words() for who, failure in failed.items()}
     for step in (step for step in CLOSING if step in chosen):
-        missing = find_missing(study, names, failed, step)
-        absent |= missing
-        try:
-            if step == "table":
-                for file in write_table(study, names, missing):
-                    print(file)
-            else:
-                print(write_page(study, names, missing))
-        except StageError as error:
-            if error.exit_code != StageError.exit_code:
-                raise
-            problems.append(str(error))
-    for who in absent:
-        if who not in failed:
-            problems.append(f"{who}: {absent[who]}")
-    if problems:
-        n_failed = len({*failed, *absent})
+        lacking = find_missing(study, names, failed, step)
+        missing |= {who: why for who, why in lacking.items() if who not in missing}
+        if len(lacking) == len(names):
+            print(f"no {step}: there is nobody to put into it")
+        elif step == "table":
+            print(*write_table(study, names, lacking), sep="\n")
+        else:
+            print(write_page(study, names, lacking))
+    if missing:
+        told = ", ".join(f"{who}: {why}" for who, why in sorted(missing.items()))
         raise StageError(
-            f"{n_failed} of {len(names)} subjects failed or are missing: {'; '.join(problems)}; logs are in "
-            f"{study.folder}, and the same command tries again"
+            f"{len(missing)} of {len(names)} subjects are missing: {told}; logs are in {study.folder}, and the same "
+            "command tries again"
         )
