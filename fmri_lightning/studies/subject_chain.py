@@ -107,9 +107,7 @@ class Chain:
         finally:
             self.step = ""
 
-    def _run_all(
-        self, record: ChainRecord, stop: Stop, tell: Callable[[str], None], program: tuple[str, ...]
-    ) -> None:
+    def _run_all(self, record: ChainRecord, stop: Stop, tell: Callable[[str], None], program: tuple[str, ...]) -> None:
         for place, command in enumerate(self.commands, start=1):
             if stop.asked.is_set():
                 return

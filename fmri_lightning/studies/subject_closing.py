@@ -85,4 +85,3 @@ def write_page(study: Study, subjects: list[str], missing: dict[str, str]) -> Pa
         error.exit_code = max(chain.failed.code, StageError.exit_code)
         raise error
     return study.page / "index.html"
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -268,11 +269,13 @@ class Study:
         for word in given:
             if (name := word.split("=")[0].replace(".init_args.", ".")) in kept:
                 option = f"--{step.replace('-', '_')}_options"
-                raise UsageError(f"{option} holds {name}, which subjects sets itself; see fmri-lightning subjects --help")
+                raise UsageError(
+                    f"{option} holds {name}, which subjects sets itself; see fmri-lightning subjects --help"
+                )
         named = [word for config in configs for word in ("--config", config)]
         own = [word for flag, value in flags.items() for word in (flag, str(value))]
         words = (COMMAND_OF.get(step, step), *named, *given, *own, *further)
-        read = tuple(_file(b) for a, b in zip(words, words[1:], strict=False) if a == "--config")
+        read = tuple(_file(b) for a, b in itertools.pairwise(words) if a == "--config")
         return StepCommand(step, words, subject, (*reads, *read) if writes else (), writes, last)
 
 

@@ -24,7 +24,6 @@ from fmri_lightning.studies.subject_plan import (
 from fmri_lightning.studies.subject_record import Failure
 
 NO_ADAPTER = "none"
-LINE_OF_HELP = 160
 
 
 def subjects(

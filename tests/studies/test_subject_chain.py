@@ -19,7 +19,9 @@ from fmri_lightning.studies.subject_plan import StepCommand
 from fmri_lightning.studies.subject_record import ChainRecord
 
 PYTHON = (sys.executable, "-c")
-SAY_AND_FAIL = "import sys; print('noise'); print('fmri-lightning: no such file', file=sys.stderr); print('end'); sys.exit(3)"
+SAY_AND_FAIL = (
+    "import sys; print('noise'); print('fmri-lightning: no such file', file=sys.stderr); print('end'); sys.exit(3)"
+)
 KILL_ITSELF = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 
 
