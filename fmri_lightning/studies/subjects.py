@@ -86,7 +86,7 @@ def subjects(
         fit_options: Further words for the fit of the encoder.
         adapter_options: Further words for the fit of the adapter.
         calibrate_options: Further words for calibrate.
-        predict_options: Further words for predict, for instance --predict_options="--data.limit 100".
+        predict_options: Further words for predict; fmri_lightning/studies/README.md shows how they are quoted.
         evaluate_options: Further words for evaluate.
         report_options: Further words for report.
         dry_run: Print all commands and stop; nothing is run and nothing written.
