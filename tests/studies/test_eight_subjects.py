@@ -1,6 +1,6 @@
 """Eight simulated subjects go through one command to one table; one that is broken is named, and seven finish.
 
-On one core about three minutes: most of it is the start of Python, once a command.
+Most of the time is the start of Python, once a command.
 """
 
 import csv
