@@ -63,6 +63,10 @@ COMMANDS: dict[str, Command] = {
         "write a page for blind ratings by people, or score them", "fmri_lightning.evaluation.ratings.command:ratings"
     ),
     "report": Command("write one page with pictures and numbers", "fmri_lightning.report.command:report"),
+    "subjects": Command(
+        "run the stages of several subjects, each on its own, to one table and page",
+        "fmri_lightning.studies.subjects:subjects",
+    ),
     "ceiling": Command(
         "compare encoders with the best possible on a known simulated brain", "fmri_lightning.ceiling.command:ceiling"
     ),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -69,7 +70,7 @@ def test_commands_of_a_batch_script_are_accepted(shell, name, capsys):
     assert commands
     for arguments in commands:
         assert main([*arguments, "--print_config"]) == 0, capsys.readouterr().err
-        if arguments[0] not in ("clip-cache", "evaluate", "report"):
+        if arguments[0] not in ("clip-cache", "evaluate", "report") and name != "table.sbatch":
             subject = "subj01" if name == "predict_shards.sbatch" else "subj02"
             assert any(subject in word for word in arguments), "an array task is a subject"
     text = (CLUSTER / name).read_text()
@@ -84,8 +85,11 @@ def test_further_words_reach_predict(shell):
     assert arguments[-2:] == ["--model.condition", "shuffled"]
 
 
-@pytest.mark.parametrize(("script", "job"), [("predict.sbatch", "77_2"), ("predict_shards.sbatch", "77_2")])
-@pytest.mark.parametrize("code", [0, 2, 3, 75, 137, 138])
+@pytest.mark.parametrize(
+    ("script", "job"),
+    [("predict.sbatch", "77_2"), ("predict_shards.sbatch", "77_2"), ("subjects.sbatch", "77_2")],
+)
+@pytest.mark.parametrize("code", [0, 1, 2, 3, 75, 137, 138])
 def test_only_an_interrupted_run_goes_back_into_the_queue(shell, script, job, code):
     assert shell.run(script, FAKE_CODE=str(code)) == code
     assert shell.asked("scontrol") == ([["requeue", job]] if code in (75, 138) else [])
@@ -134,17 +138,67 @@ def test_the_chain_waits_for_what_it_needs(shell):
     assert process.returncode == 0, err
     jobs = shell.asked("sbatch")
     names = [next(Path(word).name for word in job if word.endswith(".sbatch")) for job in jobs]
-    assert names == ["embed.sbatch", "prepare.sbatch", *["predict.sbatch"] * 3, "score.sbatch"]
+    assert names == ["embed.sbatch", "prepare.sbatch", *["predict.sbatch"] * 3, "score.sbatch", "table.sbatch"]
     waits = [next((word for word in job if word.startswith("--dependency")), None) for job in jobs]
-    assert waits == [None, "--dependency=afterok:1", *(f"--dependency=aftercorr:{n}" for n in range(2, 6))]
-    assert all("--array=1-8" in job for job in jobs[1:])
+    assert waits[:-1] == [None, "--dependency=afterok:1", *(f"--dependency=aftercorr:{n}" for n in range(2, 6))]
+    assert waits[-1] == "--dependency=afterany:6", "the table waits for all subjects, whether they ended well or not"
+    assert all("--array=1-8" in job for job in jobs[1:-1])
     assert jobs[3][-4:] == [
         "--model.condition", "true_target", "--data.target_cache", "outputs/clip_cache/vit-h-14.parquet",
     ]  # fmt: skip
-    assert "score 6" in out
+    assert "score 6, table 7" in out
 
 
-@pytest.mark.parametrize("script", ["chain.sh", "prepare.sbatch", "embed.sbatch"])
+def test_one_job_a_subject_and_one_that_waits_for_all(shell):
+    words = ["--encoder", "mlp", "--protocol", "mindeye"]
+    process = shell.start("subjects.sh", "1-8%4", *words)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    embed, array, table = shell.asked("sbatch")
+    assert embed[-1].endswith("embed.sbatch")
+    assert array[1:3] == ["--dependency=afterok:1", "--array=1-8%4"]
+    assert array[3:] == [str(CLUSTER / "subjects.sbatch"), *words]
+    assert table[1:] == ["--dependency=afterany:2", str(CLUSTER / "table.sbatch"), *words]
+    assert "subjects 2, table 3" in out
+
+
+def test_the_table_is_of_the_subjects_of_the_array(shell):
+    assert shell.run("table.sbatch", "--encoder", "mlp", SUBJECTS="1,2,5-7%4") == 0
+    (arguments,) = shell.asked("fmri-lightning")
+    assert arguments[arguments.index("--subjects") + 1] == "1,2,5-7"
+    assert arguments[-4:] == ["--steps", "table,report", "--encoder", "mlp"]
+
+
+def test_the_array_leaves_to_the_table_what_is_over_all_subjects():
+    """Every step is in one of the two, but what embed.sbatch makes and what asks for a flag."""
+    from fmri_lightning.studies.subject_plan import STEPS
+
+    steps = [
+        word
+        for name in ("subjects.sbatch", "table.sbatch")
+        for word in re.search(r"--steps (\S+)", (CLUSTER / name).read_text())[1].split(",")
+    ]
+    assert [step for step in STEPS if step not in ("clip-cache", "calibrate")] == steps
+
+
+def test_a_study_that_is_told_to_stop_is_waited_for_and_requeued(shell):
+    shell.put(
+        "fmri-lightning",
+        f"trap 'sleep 1; echo told > {shell.folder}/told; exit 75' TERM; touch {shell.folder}/begun; "
+        "while true; do sleep 0.05; done",
+    )
+    process = shell.start("subjects.sbatch")
+    until_s = time.monotonic() + 30
+    while not (shell.folder / "begun").exists() and time.monotonic() < until_s:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGUSR1)
+    process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert (shell.folder / "told").exists(), "the script ended before its study did"
+    assert shell.asked("scontrol") == [["requeue", "77_2"]]
+
+
+@pytest.mark.parametrize("script", ["chain.sh", "subjects.sh", "prepare.sbatch", "embed.sbatch", "table.sbatch"])
 def test_the_data_root_must_be_named(shell, script):
     process = shell.start(script, "1-8", NSD="")
     assert "set NSD" in process.communicate(timeout=60)[1]

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything from raw NSD to a page per subject: jobs that start when those before them have ended well.
+# Everything from raw NSD to a page per subject, and a table and a page of all: jobs that start when those before them
+# have ended well.
 #   NSD=/data/nsd bash configs/cluster/chain.sh 1-8
 set -euo pipefail
 
@@ -21,4 +22,8 @@ ceiling="$(submit --dependency="aftercorr:$predict" --array="$subjects" "$here/p
     --model.condition true_target $target)"
 chance="$(submit --dependency="aftercorr:$ceiling" --array="$subjects" "$here/predict.sbatch" --model.condition shuffled)"
 score="$(submit --dependency="aftercorr:$chance" --array="$subjects" "$here/score.sbatch")"
-echo "embed $embed, prepare $prepare, predict $predict, true_target $ceiling, shuffled $chance, score $score"
+# afterany: a subject that failed is named in the table of the others.
+export SUBJECTS="$subjects"
+table="$(submit --dependency="afterany:$score" "$here/table.sbatch" \
+    --encoder "${ENCODER:-mlp}" --protocol "${PROTOCOL:-mindeye}")"
+echo "embed $embed, prepare $prepare, predict $predict, true_target $ceiling, shuffled $chance, score $score, table $table"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from fmri_lightning.errors import BadInputError, UsageError
@@ -19,6 +20,7 @@ def report(
     thumb_px: int = 192,
     samples: int = 4,
     wandb: bool = False,
+    missing: list[str] | None = None,
     dry_run: bool = False,
 ) -> None:
     """Write one page with pictures and numbers, and grids of ground truth, picture and nearest neighbour.
@@ -39,6 +41,8 @@ def report(
         samples: Samples shown of each stimulus at most, where predict drew several.
         wandb: Also log the page to W&B, as eval/report of a run of its own; see the guide in
             fmri_lightning/tracking/README.md.
+        missing: Who should be on the page and is not, a text each, for instance "subj03: betas failed", told at its
+            top; by default nobody.
         dry_run: Say what would be written, and stop.
 
     Raises:
@@ -69,7 +73,9 @@ def report(
     if dry_run:
         print(f"{out / 'index.html'}: {len(runs)} runs, {n_items} stimuli, {min(limit, n_items)} in the gallery")
         return
-    page = build_page(runs, root, limit, seed, share, thumb_px, samples)
+    page = dataclasses.replace(
+        build_page(runs, root, limit, seed, share, thumb_px, samples), absent=tuple(missing or ())
+    )
     inside = page.gallery.thumbnails.inside(layout)
     if wandb and not inside:
         raise UsageError("W&B shows a page of one file, and this one is a folder: lower --limit or --thumb_px")

@@ -37,6 +37,7 @@ class Page:
         protocol: Whose scores lead the page, or None when nothing was scored.
         seed: Of the gallery's order.
         share: Whether stimuli and folder names are left out.
+        absent: Who should be on the page and is not, a text each.
     """
 
     runs: Sequence[ReportRun]
@@ -45,6 +46,7 @@ class Page:
     protocol: str | None
     seed: int
     share: bool = False
+    absent: Sequence[str] = ()
 
     def render(self, inside: bool) -> str:
         """Render the page.
@@ -70,6 +72,7 @@ class Page:
             "title": _title(runs),
             "verdicts": [verdict(run, self.protocol) for run in runs],
             "simulated": any(run.summary.get("simulated") for run in runs),
+            "absent": list(self.absent),
             "nulls": [run for run in runs if run.null_decoder],
             "mini": any(uses_mini_models(run) for run in runs),
             "held_out": all(fitted_here(run) for run in runs),

@@ -37,6 +37,14 @@ def test_the_page_says_what_is_simulated(scored_run, tmp_path):
     assert "mini models" in page.text
 
 
+def test_the_page_says_who_is_missing(scored_run, tmp_path):
+    page = write_page([scored_run], tmp_path / "whole")
+    assert "Not everybody" not in page.text
+    page = write_page([scored_run], tmp_path / "page", missing=["subj03: betas failed", "subj05: <not> evaluated"])
+    assert "Not everybody is on this page. Missing: subj03: betas failed; subj05: <not> evaluated." in page.text
+    assert "<not>" not in page.html, "it is text and no markup"
+
+
 def test_a_real_run_is_not_called_simulated(tmp_path, stimuli_root):
     provenance = {"root": str(stimuli_root), "decoder": {"family": "unclip"}, "spaces": {}}
     run = write_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -96,6 +97,7 @@ class AggregateTable:
         literature_note: One sentence on the literature: why there are no published numbers, or what tells those below.
         comparisons: Paired tests.
         remarks: Sentences on the whole table.
+        missing: Subjects that should be in the table and are not, each with the reason.
     """
 
     protocol: str
@@ -110,9 +112,12 @@ class AggregateTable:
     literature_note: str = ""
     comparisons: list[Comparison] = field(default_factory=list)
     remarks: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
-def aggregate(runs: list[ScoredRun], literature: bool, n_resamples: int, seed: int) -> AggregateTable:
+def aggregate(
+    runs: list[ScoredRun], literature: bool, n_resamples: int, seed: int, missing: Mapping[str, str] | None = None
+) -> AggregateTable:
     """Put evaluated runs into one table.
 
     Args:
@@ -120,13 +125,16 @@ def aggregate(runs: list[ScoredRun], literature: bool, n_resamples: int, seed: i
         literature: Whether published numbers may be added where they are comparable.
         n_resamples: Bootstrap resamples of the means over subjects and of the paired differences.
         seed: Of bootstrap and sign flips.
+        missing: Subjects that should be here and are not, each with the reason: they get a row without numbers, and
+            no mean counts them. None where nobody is missing.
 
     Returns:
         The table; the same for any order of the runs.
     """
     columns = _columns(runs)
     bootstrap = StimulusBootstrap(n_resamples, seed)
-    rows = _rows(runs, columns, RUN, bootstrap)
+    missing = dict(sorted((missing or {}).items()))
+    rows = _rows(runs, columns, RUN, bootstrap, missing)
     for kind in BESIDE:
         rows += _rows(runs, columns, kind, bootstrap)
     published, note = _published(runs, literature)
@@ -145,6 +153,7 @@ def aggregate(runs: list[ScoredRun], literature: bool, n_resamples: int, seed: i
         literature_note=note,
         comparisons=compare_runs(runs, compared, n_resamples, seed),
         remarks=_remarks(rows, sizes),
+        missing=missing,
     )
 
 
@@ -201,7 +210,13 @@ def _column(metric: str, runs: list[ScoredRun]) -> Column:
     )
 
 
-def _rows(runs: list[ScoredRun], columns: list[Column], kind: str, bootstrap: StimulusBootstrap) -> list[AggregateRow]:
+def _rows(
+    runs: list[ScoredRun],
+    columns: list[Column],
+    kind: str,
+    bootstrap: StimulusBootstrap,
+    missing: Mapping[str, str] | None = None,
+) -> list[AggregateRow]:
     rows: list[AggregateRow] = []
     for system, group in groupby(runs, key=lambda run: run.system):
         of_system = list(group)
@@ -209,9 +224,12 @@ def _rows(runs: list[ScoredRun], columns: list[Column], kind: str, bootstrap: St
         for run in of_system:
             cells = {column.metric: _cell(run, column.metric, kind) for column in columns}
             made.append(AggregateRow(system, run.subject, kind, {m: c for m, c in cells.items() if c is not None}))
-        if len(made) > 1:
-            made.append(_mean_row(of_system, made, columns, kind, bootstrap))
-        rows += made
+        mean = [_mean_row(of_system, made, columns, kind, bootstrap)] if len(made) > 1 else []
+        for subject, why in (missing or {}).items():
+            if subject not in [run.subject for run in of_system]:
+                empty = {column.metric: Cell(None, notes=(why,)) for column in columns}
+                made.append(AggregateRow(system, subject, kind, empty))
+        rows += [*sorted(made, key=lambda row: row.subject), *mean]
     if all(cell.value is None for row in rows for cell in row.cells.values()) and kind != RUN:
         return []
     return rows

@@ -29,13 +29,14 @@ def to_markdown(table: AggregateTable) -> str:
 
 
 def header_lines(table: AggregateTable) -> list[str]:
-    """What stands above every table: protocol, pictures, test set, trial mode, brain."""
+    """What stands above every table: protocol, pictures, test set, trial mode, brain, and who is missing."""
     low, high = table.n
     return [
         f"protocol: {' | '.join(table.titles)}",
         f"n = {low}" if low == high else f"n = {low} to {high}",
         f"test set: {table.test_set}, trial mode: {table.trial_mode}",
         f"brain: {'simulated' if table.simulated else 'measured'}",
+        *([f"missing: {', '.join(f'{who} ({why})' for who, why in table.missing.items())}"] if table.missing else []),
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,14 @@ _COUNTS = {"n", "n_undefined"}
 Record = dict[str, Any]
 
 
-def write_tables(folders: list[Path], out: Path, literature: bool, n_resamples: int, seed: int) -> list[Path]:
+def write_tables(
+    folders: list[Path],
+    out: Path,
+    literature: bool,
+    n_resamples: int,
+    seed: int,
+    missing: Mapping[str, str] | None = None,
+) -> list[Path]:
     """Put evaluated runs into one table and write it.
 
     Args:
@@ -33,6 +41,7 @@ def write_tables(folders: list[Path], out: Path, literature: bool, n_resamples: 
             not comparable says why instead, and never holds any.
         n_resamples: Bootstrap resamples.
         seed: Of bootstrap and sign flips.
+        missing: Subjects that should be in the table and are not, each with the reason; None where nobody is.
 
     Returns:
         table.md, table.tex, table.csv, table.parquet, comparisons.csv and comparisons.parquet, each whole.
@@ -40,7 +49,7 @@ def write_tables(folders: list[Path], out: Path, literature: bool, n_resamples: 
     Raises:
         BadInputError: A folder is not evaluated, or another protocol, test set or trial mode is among them.
     """
-    table = aggregate(load_scored(folders), literature, n_resamples, seed)
+    table = aggregate(load_scored(folders), literature, n_resamples, seed, missing)
     cells = cell_records(table)
     comparisons = [_comparison_record(table, one) for one in table.comparisons]
     texts = {

@@ -285,3 +285,30 @@ def test_numbers_are_rounded_by_kind() -> None:
         ("picture_from_brain_mrr", 0.25), ("ssim", -0.0314),
     )]  # fmt: skip
     assert texts == ["97.4", "61.8", "12.0", "0.250", "-0.031"]
+
+
+def test_a_missing_subject_has_a_row_with_its_reason_and_no_part_in_the_mean(written, tmp_path) -> None:
+    folders = [
+        written.run("mlp", {"pixcorr": [0.1, 0.3]}, subject="subj01", beside={"shuffled": {"pixcorr": [0.0, 0.1]}}),
+        written.run("mlp", {"pixcorr": [0.5, 0.7]}, subject="subj04", beside={"shuffled": {"pixcorr": [0.1, 0.0]}}),
+    ]
+    missing = {"subj07": "not evaluated", "subj03": "betas failed"}
+    whole = aggregate(load_scored(folders), True, 300, 0)
+    table = aggregate(load_scored(folders), True, 300, 0, missing)
+    runs = [row.subject for row in table.rows if row.kind == "run"]
+    assert runs == ["subj01", "subj03", "subj04", "subj07", "mean of 2 subjects"]
+    for subject in ("mean of 2 subjects", "subj01"):
+        assert cell(table, "mlp + mini", subject, "pixcorr") == cell(whole, "mlp + mini", subject, "pixcorr")
+    assert cell(table, "mlp + mini", "subj03", "pixcorr").notes == ("betas failed",)
+    assert [row.subject for row in table.rows if row.kind == "shuffled"] == ["subj01", "subj04", "mean of 2 subjects"]
+    assert table.comparisons == whole.comparisons
+    write_tables(folders, tmp_path / "out", True, 200, 0, missing)
+    for name in ("table.md", "table.tex"):
+        assert "missing: subj03 (betas failed), subj07 (not evaluated)" in (tmp_path / "out" / name).read_text()
+    (row,) = [r for r in rows_of(tmp_path / "out") if r["subject"] == "subj03" and r["metric"] == "pixcorr"]
+    assert (row["value"], row["caveat"]) == ("", "betas failed; simulated brain")
+
+
+def test_without_missing_subjects_nothing_is_said_of_them(written, tmp_path) -> None:
+    write([written.run("mlp", {"pixcorr": [0.1, 0.3]})], tmp_path / "out")
+    assert "missing" not in (tmp_path / "out" / "table.md").read_text()
