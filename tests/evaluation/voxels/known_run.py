@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.io import loadmat
 
 from fmri_lightning.betas.command import betas
 from fmri_lightning.betas.store import BetaStore
@@ -15,10 +16,14 @@ from fmri_lightning.index.command import index
 from fmri_lightning.index.table import index_manifest, read_index
 from fmri_lightning.manifest import read_manifest
 from fmri_lightning.records import EmbeddingSpace
+from fmri_lightning.simulate.pictures import scene_source
+from fmri_lightning.simulate.pyramid import channel_maps
 from fmri_lightning.simulate.scenes import CATEGORIES, draw_scenes
+from fmri_lightning.simulate.subject import make_subject
 from tests.encoder.fitting import fit_mlp_module, fit_ridge_module
 
 DIM = 24
+N_PX = 64
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,25 @@ class KnownRun:
         row = {tuple(place): i for i, place in enumerate(np.load(planted / "ijk.npy").tolist())}
         rows = [row[tuple(place)] for place in self.store.ijk.tolist()]
         return np.load(planted / "semantic_share.npy")[rows], np.load(planted / "ncsnr.npy")[rows]
+
+    def informative(self):
+        """Share of each voxel's variance in a trial that is signal and follows the embedding, from its noiseless signal."""
+        record = json.loads((self.root / "SIMULATED.json").read_text())
+        design = loadmat(self.root / "nsddata/experiments/nsd/nsd_expdesign.mat")
+        shown = design["subjectim"][0].astype(int) - 1
+        pictures, meaning = scene_source(record["seed"], N_PX).read(shown)
+        n_voxels = record["arguments"]["nsdgeneral_voxels"]
+        subject = make_subject(1, n_voxels, channel_maps(pictures), meaning, record["seed"])
+        row = {tuple(place): i for i, place in enumerate(subject.brain.ijk.tolist())}
+        rows = [row[tuple(place)] for place in self.store.ijk.tolist()]
+        known = np.isin(shown, self.cache.ids)
+        design = np.column_stack([np.ones(known.sum()), self.cache.rows(shown[known])]).astype(np.float64)
+        signal = subject.signals[known][:, rows].astype(np.float64)
+        residual = signal - design @ np.linalg.lstsq(design, signal, rcond=None)[0]
+        n, k = design.shape
+        follows = 1 - residual.var(axis=0) / np.maximum(signal.var(axis=0), 1e-9) * (n - 1) / (n - k)
+        snr = np.square(subject.ncsnr[rows])
+        return np.maximum(follows, 0) * snr / (1 + snr)
 
     def write_run(self, name, checkpoint, **changes):
         """Write what predict leaves of a run, with pictures of one pixel."""
