@@ -1,8 +1,9 @@
-"""Axial slices of a native map inside the subject's own brain, as one small picture."""
+"""Native maps as small pictures: axial slices inside the subject's own brain, and flattened cortex."""
 
 from __future__ import annotations
 
 import gzip
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 N_SLICES = 10
 PER_ROW = 5
+WIDTH_PX = 800
+"""About how wide the picture of all slices is."""
 GAP = 2
 """Empty voxels between slices."""
 BRAIN_RGBA = (0.5, 0.5, 0.5, 0.28)
@@ -112,7 +115,52 @@ def draw_slices(values: NDArray[Any], underlay: NDArray[Any], label: str, title:
     picture, corners = mosaic(values, underlay, slices, top)
     figure = _figure(picture, corners, slices, values.shape[0])
     _colour_bar(figure, top, label)
-    return to_svg(figure, title)
+    return _without_space(to_svg(figure, title))
+
+
+def draw_flat(path: Path, quantity: str, label: str, title: str) -> str:
+    """Draw a map on flattened cortex, left hemisphere on the left.
+
+    Args:
+        path: ``flat.npz`` of the run's brain folder.
+        quantity: Which map.
+        label: What the colours are, with its unit.
+        title: What a reader who cannot see the figure is told.
+
+    Returns:
+        An ``<svg>`` element; "" where the map has no value at all.
+
+    Raises:
+        BadInputError: The file is missing or damaged.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            sides = [(arrays[f"{quantity}.{side}"], arrays[f"cortex.{side}"]) for side in ("lh", "rh")]
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise BadInputError(f"{path} cannot be read ({error}); run fmri-lightning brain again") from error
+    known = np.concatenate([values[np.isfinite(values)] for values, _ in sides])
+    if not known.size:
+        return ""
+    top = max(float(np.quantile(known, 0.99)), 1e-6)
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    for axes, (values, cortex), name in zip(figure.subplots(1, 2), sides, ("left", "right"), strict=True):
+        picture = np.zeros((*values.shape, 4))
+        picture[cortex] = BRAIN_RGBA
+        drawn = np.isfinite(values)
+        picture[drawn] = mpl.colormaps[COLOUR_MAP](np.clip(values[drawn] / top, 0.0, 1.0))
+        axes.imshow(picture, interpolation="none", aspect="equal")
+        axes.set_axis_off()
+        axes.set_title(f"{name} hemisphere", fontsize=8, color=INK)
+    _colour_bar(figure, top, label)
+    return _without_space(to_svg(figure, title))
+
+
+def _without_space(svg: str) -> str:
+    """The line break that matplotlib puts into an address has become a space."""
+    return svg.replace(";base64, ", ";base64,")
 
 
 def _figure(picture: NDArray[np.float64], corners: list[tuple[int, int]], slices: list[int], width: int) -> Figure:
@@ -120,7 +168,10 @@ def _figure(picture: NDArray[np.float64], corners: list[tuple[int, int]], slices
 
     figure = Figure(figsize=(7.2, 0.7 + 7.2 * picture.shape[0] / picture.shape[1]), layout="constrained")
     axes = figure.subplots(1, 1)
-    axes.imshow(picture, interpolation="none", aspect="equal")
+    # A browser would blur voxels when it enlarges the picture: they are enlarged here, and pack as well as before.
+    factor = max(1, WIDTH_PX // picture.shape[1])
+    extent = (-0.5, picture.shape[1] - 0.5, picture.shape[0] - 0.5, -0.5)
+    axes.imshow(picture.repeat(factor, 0).repeat(factor, 1), interpolation="none", aspect="equal", extent=extent)
     axes.set_axis_off()
     for (column, row), k in zip(corners, slices, strict=True):
         axes.text(column, row + 1, f"L  z {k}", color=INK, fontsize=6, va="top", ha="left")

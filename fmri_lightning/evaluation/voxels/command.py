@@ -42,7 +42,8 @@ def brain(
         encoding: How well true embeddings predict each voxel on test stimuli, beside its noise ceiling.
         ablation: What a ridge regression loses without each region and reaches with nothing else, fitted anew
             each time on training stimuli; whatever the run's encoder is, these numbers are ridge's.
-        maps: Also write the maps as NIfTI volumes, where the voxels have positions.
+        maps: Also write the maps as NIfTI volumes where the voxels have positions, and on flattened cortex where the
+            tree has NSD's transforms to the subject's surface and a flat patch.
         rois: Region volumes whose every label is a region, for instance floc-faces HCP_MMP1, or all; by default
             V1 to hV4, the streams, and areas for bodies, faces, places and words.
         controls: Random sets of as many voxels as each region, for the ablation; 0 for none.
@@ -72,26 +73,33 @@ def brain(
         raise UsageError(f"--min_ceiling {min_ceiling}: it is a share of variance, above 0 and up to 1")
     from fmri_lightning.evaluation.voxels.ablation import AblationPlan
     from fmri_lightning.evaluation.voxels.compute import Settings, compute, cost
+    from fmri_lightning.evaluation.voxels.flat import flat_cortex
     from fmri_lightning.evaluation.voxels.maps import native_space
     from fmri_lightning.evaluation.voxels.material import open_material
-    from fmri_lightning.evaluation.voxels.results import FOLDER, SUMMARY, summarise, write_results
+    from fmri_lightning.evaluation.voxels.results import FOLDER, SUMMARY, Places, summarise, write_results
 
     plan = AblationPlan(controls, controls_from, min_voxels, resamples, seed)
     settings = Settings(patterns, encoding, ablation, min_ceiling, permutations, plan)
     material = open_material(run, clip_cache, betas, preproc, rois, min_voxels)
-    space, why = native_space(material.brain.store, root) if maps else (None, "maps were not asked for")
+    store = material.brain.store
+    space, why = native_space(store, root) if maps else (None, "maps were not asked for")
+    tree = root if root is not None else Path(str(store.manifest.config.get("root", "")))
+    cortex, why_not_flat = ([], "") if space is None else flat_cortex(space, tree)
+    places = Places(space, why, cortex, why_not_flat)
     folder = run / FOLDER
     print(cost(material, settings))
     for name, reason in material.rois.skipped.items():
         print(f"left out {name}: {reason}")
     if why:
         print(f"no maps: {why}")
+    if why_not_flat:
+        print(f"no flat map: {why_not_flat}")
     if dry_run:
         print(f"{folder}: nothing written")
         return
     found = compute(material, settings)
-    summary = summarise(material, settings, found, space, why)
-    write_results(folder, material, found, summary, space)
+    summary = summarise(material, settings, found, places)
+    write_results(folder, material, found, summary, places)
     _print(summary, settings)
     print(folder / SUMMARY)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fmri_lightning.betas.store import write_npz
 from fmri_lightning.evaluation.voxels.bars import write_bars
 from fmri_lightning.evaluation.voxels.compute import Found, Settings
+from fmri_lightning.evaluation.voxels.flat import MM_PER_PX, FlatCortex, flatten
 from fmri_lightning.evaluation.voxels.maps import UNDERLAY, NativeSpace, write_map
 from fmri_lightning.evaluation.voxels.material import Material
 from fmri_lightning.evaluation.voxels.tables import ablation_rows, region_rows, write_table
@@ -21,24 +24,40 @@ from fmri_lightning.manifest import Manifest, atomic_path, content_hash, file_sh
 FOLDER = "brain"
 SUMMARY = "summary.json"
 MAPS = "maps"
+FLAT = "flat"
+ON_FLAT = ("pattern", "encoding_r", "encoding_of_ceiling")
 
 
-def summarise(
-    material: Material, settings: Settings, found: Found, space: NativeSpace | None, why_no_maps: str
-) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where maps can be drawn.
+
+    Attributes:
+        space: Native volume, or None.
+        why_no_maps: Why there is none, or "".
+        cortex: Flattened hemispheres; empty for none.
+        why_no_flat: Why there are none, or "".
+    """
+
+    space: NativeSpace | None
+    why_no_maps: str
+    cortex: list[FlatCortex]
+    why_no_flat: str
+
+
+def summarise(material: Material, settings: Settings, found: Found, places: Places) -> dict[str, Any]:
     """Turn what was found into the contents of summary.json.
 
     Args:
         material: Of the run.
         settings: Of the command.
         found: The numbers.
-        space: Volume of the maps, or None.
-        why_no_maps: Why there is none.
+        places: Where maps can be drawn.
 
     Returns:
         Plain types.
     """
-    run = material.run.summary
+    run, space = material.run.summary, places.space
     return {
         "subject": run["subject"],
         "encoder": run.get("encoder"),
@@ -48,7 +67,9 @@ def summarise(
         "n_read": len(material.read),
         "space": None if space is None else f"native {space.name} of {space.subject}",
         "maps": [] if space is None else list(found.maps),
-        "no_maps": why_no_maps or None,
+        "no_maps": places.why_no_maps or None,
+        "flat": [f"{side.hemisphere}: {side.layout}" for side in places.cortex],
+        "no_flat": places.why_no_flat or None,
         "patterns": found.facts.get("patterns"),
         "encoding": found.facts.get("encoding"),
         "ablation": found.ablation,
@@ -60,7 +81,7 @@ def summarise(
 
 
 def write_results(
-    folder: Path, material: Material, found: Found, summary: dict[str, Any], space: NativeSpace | None
+    folder: Path, material: Material, found: Found, summary: dict[str, Any], places: Places
 ) -> list[Path]:
     """Write everything, the manifest last, beside the folder, and then put it in the place of what lay there.
 
@@ -69,7 +90,7 @@ def write_results(
         material: Of the run.
         found: The numbers.
         summary: Of :func:`summarise`.
-        space: Volume of the maps, or None.
+        places: Where maps can be drawn.
 
     Returns:
         The files.
@@ -78,7 +99,7 @@ def write_results(
         making = folder.with_name(f".{folder.name}.tmp")
         shutil.rmtree(making, ignore_errors=True)
         try:
-            files = _write_all(making, material, found, summary, space)
+            files = _write_all(making, material, found, summary, places)
             shutil.rmtree(folder, ignore_errors=True)
             making.rename(folder)
         finally:
@@ -86,9 +107,7 @@ def write_results(
     return [folder / path.relative_to(making) for path in files]
 
 
-def _write_all(
-    folder: Path, material: Material, found: Found, summary: dict[str, Any], space: NativeSpace | None
-) -> list[Path]:
+def _write_all(folder: Path, material: Material, found: Found, summary: dict[str, Any], places: Places) -> list[Path]:
     files = write_table(folder, "voxels", voxel_columns(material, found))
     files += write_table(folder, "regions", region_rows(found.quantities))
     if found.ablation is not None:
@@ -96,8 +115,10 @@ def _write_all(
     if found.patterns is not None:
         files.append(_write_patterns(folder / "patterns.npz", material, found))
     files += write_bars(folder / "bars.svg", found.quantities, found.ablation, _title(summary))
-    if space is not None:
-        files += _write_maps(folder / MAPS, material, found, space)
+    if places.space is not None:
+        files += _write_maps(folder / MAPS, material, found, places.space)
+        if places.cortex:
+            files += _write_flat(folder / FLAT, found, places.space, places.cortex)
     write_json(folder / SUMMARY, summary)
     files.append(folder / SUMMARY)
     hashes = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
@@ -161,3 +182,20 @@ def _write_maps(folder: Path, material: Material, found: Found, space: NativeSpa
         files += write_map(folder, name, space.volume(values), space, about | of_run)
     codes = {"quantity": UNDERLAY, "unit": "code", "description": "1 brain mask, 2 voxel of the beta store"}
     return files + write_map(folder, UNDERLAY, space.underlay(), space, codes | of_run)
+
+
+def _write_flat(folder: Path, found: Found, space: NativeSpace, cortex: list[FlatCortex]) -> list[Path]:
+    names = [name for name in ON_FLAT if name in found.maps]
+    pictures = flatten(cortex, {name: space.volume(found.maps[name]) for name in names})
+    write_npz(folder / "flat.npz", **pictures)
+    write_json(
+        folder / "flat.json",
+        {
+            "quantities": {name: vars(QUANTITIES[name]) for name in names},
+            "mm_per_px": MM_PER_PX,
+            "layout": {side.hemisphere: side.layout for side in cortex},
+            "sampled": "nearest voxel at three cortical depths, mean over those that have a value",
+            "outside": "NaN: no cortex, or no voxel of the beta store; cortex.lh and cortex.rh tell them apart",
+        },
+    )
+    return [folder / "flat.npz", folder / "flat.json"]

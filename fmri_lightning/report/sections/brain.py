@@ -11,7 +11,7 @@ from fmri_lightning.evaluation.voxels.words import QUANTITIES
 from fmri_lightning.report.figures import COLOURS, Dot, Scale, dots
 from fmri_lightning.report.runs import Interval, ReportRun, read_interval, read_optional
 from fmri_lightning.report.sections.section import Material, Section
-from fmri_lightning.report.slices import draw_slices, read_native
+from fmri_lightning.report.slices import draw_flat, draw_slices, read_native
 from fmri_lightning.report.wording import NOTHING, Number, interval_of, number, value_of
 
 FOLDER = "brain"
@@ -102,7 +102,7 @@ def _of_run(run: ReportRun, summary: dict[str, Any], material: Material) -> Voxe
                 *(_by_region(run.label, name, regions) for name, regions in quantities.items()),
                 *([] if ablation is None or not ablation["regions"] else _of_ablation(run.label, ablation)),
             ],
-            slices=_slices(run, summary),
+            slices=[*_slices(run, summary), *_flat(run, summary)],
             columns=[QUANTITIES[name].label for name in quantities],
             regions=_region_rows(quantities),
             sets=[] if ablation is None else _set_rows(ablation),
@@ -156,6 +156,8 @@ def _sentences(summary: Mapping[str, Any]) -> list[str]:
     said += [f"Left out: {region}, {why}." for region, why in summary["skipped"].items()]
     if summary["no_maps"]:
         said.append(f"No slices: {summary['no_maps']}.")
+    if summary["no_flat"]:
+        said.append(f"No flat map: {summary['no_flat']}.")
     return said
 
 
@@ -233,6 +235,26 @@ def _slices(run: ReportRun, summary: Mapping[str, Any]) -> list[Figure]:
                     f"{quantity.label[:1].upper()}{quantity.label[1:]}: axial slices from below, {summary['space']}, "
                     "not a standard brain. L is the subject's left. Light grey is the brain mask, dark grey a voxel "
                     "without a value.",
+                )
+            )
+    return figures
+
+
+def _flat(run: ReportRun, summary: Mapping[str, Any]) -> list[Figure]:
+    if not summary["flat"]:
+        return []
+    figures = []
+    for name in (name for name in ON_SLICES if name in summary["maps"]):
+        label = QUANTITIES[name].label
+        title = f"{label} of {run.label} on flattened cortex of {summary['subject']}"
+        svg = draw_flat(run.folder / FOLDER / "flat" / "flat.npz", name, label, title)
+        if svg:
+            figures.append(
+                Figure(
+                    svg,
+                    f"{label[:1].upper()}{label[1:]} on flattened cortex, by NSD's transforms from the volume to "
+                    f"{summary['subject']}'s surface; laid out: {'; '.join(summary['flat'])}. Grey is cortex "
+                    "without a voxel of the beta store.",
                 )
             )
     return figures

@@ -57,7 +57,7 @@ class KnownRun:
         return np.load(planted / "semantic_share.npy")[rows], np.load(planted / "ncsnr.npy")[rows]
 
     def informative(self):
-        """Share of each voxel's variance in a trial that is signal and follows the embedding, from its noiseless signal."""
+        """Share of each voxel's variance in a trial that follows the embedding, from its noiseless signal."""
         record = json.loads((self.root / "SIMULATED.json").read_text())
         design = loadmat(self.root / "nsddata/experiments/nsd/nsd_expdesign.mat")
         shown = design["subjectim"][0].astype(int) - 1
