@@ -137,7 +137,7 @@ def draw_flat(path: Path, quantity: str, label: str, title: str) -> str:
     from matplotlib.figure import Figure
 
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             sides = [(arrays[f"{quantity}.{side}"], arrays[f"cortex.{side}"]) for side in ("lh", "rh")]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BadInputError(f"{path} cannot be read ({error}); run fmri-lightning brain again") from error
@@ -188,4 +188,4 @@ def _colour_bar(figure: Figure, top: float, label: str) -> None:
     )
     bar.set_label(label, fontsize=8, color=INK)
     bar.ax.tick_params(colors=INK, labelsize=7)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)

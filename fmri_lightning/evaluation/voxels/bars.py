@@ -10,6 +10,10 @@ from fmri_lightning.evaluation.voxels.words import QUANTITIES
 from fmri_lightning.manifest import atomic_path
 
 
+Rows = dict[str, tuple[dict[str, Any], list[float] | None]]
+"""Region to value with interval, and values of its random sets."""
+
+
 def write_bars(
     path: Path, quantities: dict[str, dict[str, dict[str, Any]]], ablation: dict[str, Any] | None, title: str
 ) -> list[Path]:
@@ -26,7 +30,7 @@ def write_bars(
     Returns:
         The file, in a list; none where there is nothing to draw.
     """
-    panels = [
+    panels: list[tuple[str, Rows]] = [
         (QUANTITIES[name].label, {region: (entry, None) for region, entry in regions.items() if entry["n_voxels"]})
         for name, regions in quantities.items()
     ]
@@ -53,8 +57,8 @@ def write_bars(
     return [path]
 
 
-def _sets(ablation: dict[str, Any], kind: str) -> dict[str, tuple[dict[str, Any], list[float] | None]]:
-    found = {}
+def _sets(ablation: dict[str, Any], kind: str) -> Rows:
+    found: Rows = {}
     for region, entry in ablation["regions"].items():
         if kind in entry:
             one = entry[kind]["centred_cosine"]
@@ -62,7 +66,7 @@ def _sets(ablation: dict[str, Any], kind: str) -> dict[str, tuple[dict[str, Any]
     return found
 
 
-def _draw(axes: Any, label: str, rows: dict[str, tuple[dict[str, Any], list[float] | None]]) -> None:
+def _draw(axes: Any, label: str, rows: Rows) -> None:
     for y, (entry, controls) in enumerate(rows.values()):
         value = entry["value"]
         reach = [[max(value - entry["ci_low"], 0.0)], [max(entry["ci_high"] - value, 0.0)]]

@@ -115,7 +115,7 @@ def of_ceiling(r: NDArray[np.float64], ceiling: NDArray[np.float64], min_ceiling
     """
     defined = np.isfinite(r) & (np.nan_to_num(ceiling) >= max(min_ceiling, 1e-6))
     squared = np.square(np.maximum(r, 0.0))
-    return np.divide(squared, ceiling, out=np.full(np.shape(r), np.nan), where=defined)
+    return np.asarray(np.divide(squared, ceiling, out=np.full(np.shape(r), np.nan), where=defined))
 
 
 def permutation_ps(
@@ -152,4 +152,4 @@ def permutation_ps(
 def _standardised(values: NDArray[np.float32]) -> NDArray[np.float32]:
     centred = values - values.mean(axis=0, dtype=np.float64)
     scale = np.sqrt(np.square(centred).mean(axis=0))
-    return np.divide(centred, scale, out=np.zeros_like(centred), where=scale > 0).astype(np.float32)
+    return np.asarray(np.divide(centred, scale, out=np.zeros_like(centred), where=scale > 0), dtype=np.float32)

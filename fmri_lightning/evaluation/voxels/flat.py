@@ -57,7 +57,8 @@ class FlatCortex:
         values[inside] = volume[tuple(nearest[inside].astype(np.int64).T)]
         known = np.isfinite(values)
         total = np.where(known, values, 0.0).sum(axis=0)
-        return np.divide(total, known.sum(axis=0), out=np.full(len(total), np.nan), where=known.any(axis=0))
+        mean = np.divide(total, known.sum(axis=0), out=np.full(len(total), np.nan), where=known.any(axis=0))
+        return np.asarray(mean)
 
     def raster(self, values: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Draw values of the vertices (n,) on a grid of one millimetre, each pixel its nearest vertex.
