@@ -9,7 +9,6 @@ from typing import Any
 from fmri_lightning.evaluation.voxels.words import QUANTITIES
 from fmri_lightning.manifest import atomic_path
 
-
 Rows = dict[str, tuple[dict[str, Any], list[float] | None]]
 """Region to value with interval, and values of its random sets."""
 
