@@ -62,6 +62,9 @@ COMMANDS: dict[str, Command] = {
     "ratings": Command(
         "write a page for blind ratings by people, or score them", "fmri_lightning.evaluation.ratings.command:ratings"
     ),
+    "brain": Command(
+        "show which voxels and regions a run's decoding rests on", "fmri_lightning.evaluation.voxels.command:brain"
+    ),
     "report": Command("write one page with pictures and numbers", "fmri_lightning.report.command:report"),
     "subjects": Command(
         "run the stages of several subjects, each on its own, to one table and page",

@@ -37,6 +37,7 @@ MADE_BY = {
     "reconstructions": "predict",
     "evaluation": "evaluate",
     "ratings": "ratings",
+    "brain": "brain",
 }
 """Which command writes which kind of artefact."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,10 @@ from fmri_lightning.generation.frontend import padded_forward
 from fmri_lightning.generation.plan import split_of
 from fmri_lightning.index.table import index_manifest, read_index
 from fmri_lightning.records import TrialTable
+
+if TYPE_CHECKING:
+    from fmri_lightning.betas.preprocess import Preprocess
+    from fmri_lightning.encoder.load import LoadedEncoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +65,37 @@ def open_brain(run: Run, betas: Path | None = None) -> BrainOfRun:
     return BrainOfRun(read_index(index_root, subject), store)
 
 
+def open_encoder(run: Run, preproc: Path | None = None) -> tuple[Preprocess, LoadedEncoder]:
+    """Open the preprocessing and the encoder that a run was predicted with.
+
+    Args:
+        run: The run; its provenance names both.
+        preproc: Another place of the same preprocessing, of the subject or of all subjects.
+
+    Returns:
+        Both, on the CPU.
+
+    Raises:
+        BadInputError: One is missing, or not that of the run.
+    """
+    from fmri_lightning.betas.preprocess import Preprocess
+    from fmri_lightning.encoder.load import load_encoder
+    from fmri_lightning.manifest import read_manifest
+
+    provenance = run.summary["provenance"]
+    recorded = provenance["inputs"]
+    folder = _place(preproc, provenance.get("preproc"), "preproc", str(run.summary["subject"]))
+    if read_manifest(folder, "preproc").content_hash != recorded.get("preproc"):
+        raise BadInputError(f"{folder} is not the preprocessing of {run.folder}; name it with --preproc DIR")
+    checkpoint = run.summary.get("checkpoint")
+    if checkpoint is None:
+        raise BadInputError(f"{run.folder} names no encoder")
+    encoder = load_encoder(checkpoint)
+    if encoder.content_hash != recorded.get("encoder"):
+        raise BadInputError(f"{checkpoint} is not the encoder that {run.folder} was made with; run predict again")
+    return Preprocess.load(folder), encoder
+
+
 def predict_every_trial(
     run: Run, brain: BrainOfRun, preproc: Path | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
@@ -77,25 +112,11 @@ def predict_every_trial(
     Raises:
         BadInputError: Preprocessing or encoder are missing, or not those of the run.
     """
-    from fmri_lightning.betas.preprocess import Preprocess
-    from fmri_lightning.encoder.load import load_encoder
-    from fmri_lightning.manifest import read_manifest
-
-    provenance = run.summary["provenance"]
-    recorded = provenance["inputs"]
-    folder = _place(preproc, provenance.get("preproc"), "preproc", str(run.summary["subject"]))
-    if read_manifest(folder, "preproc").content_hash != recorded.get("preproc"):
-        raise BadInputError(f"{folder} is not the preprocessing of {run.folder}; name it with --preproc DIR")
-    checkpoint = run.summary.get("checkpoint")
-    if checkpoint is None:
-        raise BadInputError(f"{run.folder} names no encoder")
-    encoder: Any = load_encoder(checkpoint)
-    if encoder.content_hash != recorded.get("encoder"):
-        raise BadInputError(f"{checkpoint} is not the encoder that {run.folder} was made with; run predict again")
+    transform, encoder = open_encoder(run, preproc)
     table = brain.table
     rows = np.flatnonzero((table.split == split_of(run.summary["test_set"])) & np.isin(table.nsd_id, run.ids))
     betas = np.asarray(brain.store.betas[rows], dtype=np.float32)
-    return padded_forward(encoder, padded_forward(Preprocess.load(folder), betas)), table.nsd_id[rows]
+    return padded_forward(encoder, padded_forward(transform, betas)), table.nsd_id[rows]
 
 
 def _place(named: Path | None, recorded: str | None, what: str, subject: str) -> Path:

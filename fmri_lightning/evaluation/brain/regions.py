@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WHOLE = "all voxels"
-_NAMED: dict[str, tuple[str, tuple[int, ...]]] = {
+NAMED: dict[str, tuple[str, tuple[int, ...]]] = {
     "V1": ("prf-visualrois", (1, 2)),
     "V2": ("prf-visualrois", (3, 4)),
     "V3": ("prf-visualrois", (5, 6)),
@@ -40,7 +40,7 @@ def regions(
         Region to voxels (n_voxels,) bool; all usable ones first.
     """
     found = {WHOLE: usable}
-    for name, (volume, labels) in _NAMED.items():
+    for name, (volume, labels) in NAMED.items():
         if volume in roi_labels:
             members = np.isin(roi_labels[volume], labels) & usable
             if members.sum() >= min_voxels:

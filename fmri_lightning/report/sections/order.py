@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fmri_lightning.report.runs import ReportRun
 from fmri_lightning.report.sections import (
+    brain,
     brain_correlation,
     calibration,
     categories,
@@ -26,6 +27,7 @@ _ORDER = (
     categories.build,
     calibration.build,
     brain_correlation.build,
+    brain.build,
     ratings.build,
     provenance.build,
 )

@@ -6,6 +6,7 @@ import pytest
 
 from fmri_lightning.report.runs import read_runs
 from fmri_lightning.report.sections.order import build_sections
+from tests.report.sections.test_brain import write_brain
 from tests.report.sections.test_parts import BRAIN_CORRELATION, CALIBRATION, RATINGS
 from tests.report.sections.written import Page, change, render, write_run, write_scores
 
@@ -18,6 +19,7 @@ ORDER = [
     "categories",
     "calibration",
     "brain-correlation",
+    "brain",
     "ratings",
     "provenance",
 ]
@@ -35,8 +37,11 @@ def full(tmp_path):
 
 def test_sections_come_in_order_and_are_left_out_where_empty(full, tmp_path):
     sections = build_sections(read_runs(full), "demo")
-    assert [section.anchor for section in sections] == [x for x in ORDER if x not in ("brain-correlation", "ratings")]
+    assert [section.anchor for section in sections] == [
+        x for x in ORDER if x not in ("brain-correlation", "brain", "ratings")
+    ]
     change(full[0] / "evaluation/demo/summary.json", brain_correlation=BRAIN_CORRELATION)
+    write_brain(full[0])
     (full[1] / "ratings/scores").mkdir(parents=True)
     (full[1] / "ratings/scores/summary.json").write_text(json.dumps(RATINGS))
     assert [section.anchor for section in build_sections(read_runs(full), "demo")] == ORDER
