@@ -17,6 +17,7 @@ from fmri_lightning.betas.partial import PartialStore, SessionRecord
 from fmri_lightning.betas.reliability import compare_ncsnr, estimate_ncsnr
 from fmri_lightning.betas.rows import n_repeated_stimuli, stimulus_rows
 from fmri_lightning.betas.sessions import SessionWork, write_sessions
+from fmri_lightning.betas.like import LIKE
 from fmri_lightning.betas.source import BetaSource
 from fmri_lightning.betas.sources import open_source
 from fmri_lightning.betas.store import BetaStore, require_few_bad, store_hash, write_npz
@@ -36,6 +37,9 @@ from fmri_lightning.records import TrialTable
 
 BUILDING = ".building"
 T0_TEXT = "z-score per voxel and session, ddof 0, from the session's train trials"
+T0_OF_ITS_OWN = (
+    "z-score per voxel and session, ddof 0, from the session's own trials: prediction only, T0 is transductive"
+)
 T0_SKIPPED = "skipped: the index says that the betas come normalised"
 
 
@@ -106,7 +110,14 @@ class StorePlan:
 
 
 def plan_store(
-    index_root: Path, root: Path, subject: str, space: str, betas_version: str, roi: str, dtype: str
+    index_root: Path,
+    root: Path,
+    subject: str,
+    space: str,
+    betas_version: str,
+    roi: str,
+    dtype: str,
+    like: Path | None = None,
 ) -> StorePlan:
     """Check all inputs of a store and list what will be read; writes nothing.
 
@@ -118,6 +129,7 @@ def plan_store(
         betas_version: "b1", "b2", "b3" or a folder name; official tree only.
         roi: Region whose voxels are kept (label above 0).
         dtype: "float32" or "float16".
+        like: Training store whose voxels are read, for an index that is prediction only.
 
     Returns:
         The plan.
@@ -126,7 +138,7 @@ def plan_store(
         BadInputError: If the index, a session file or a region is missing, damaged, or of another shape.
     """
     manifest, table = index_manifest(index_root, subject), read_index(index_root, subject)
-    source = open_source(manifest, table, root, subject, space, betas_version, roi)
+    source = open_source(manifest, table, root, subject, space, betas_version, roi, like)
     normalised = bool(manifest.config.get("normalised", False))
     files = sorted(set(source.files.values()))
     return StorePlan(
@@ -279,7 +291,7 @@ def _finish(
             **plan.config,
             "n_dropped": int(bad.sum()),
             "transductive_sessions": np.array(list(found))[transductive].tolist(),
-            "t0": T0_SKIPPED if plan.normalised else T0_TEXT,
+            "t0": T0_SKIPPED if plan.normalised else T0_OF_ITS_OWN if LIKE in plan.config else T0_TEXT,
             "t0_trials": content_hash(plan.table.global_trial[fitted_on]),
             "rounding_rms_sd": float(np.sqrt(np.mean([rms**2 for rms, _ in rounding]))),
             "rounding_max_sd": max(largest for _, largest in rounding),

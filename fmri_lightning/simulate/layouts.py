@@ -56,5 +56,21 @@ WRITERS: dict[str, Callable[[Path, Experiment, Plan], Layout]] = {
 }
 """By the name that --layout takes; ``plan.LAYOUTS`` lists the same."""
 
-EXTRA_WRITERS: dict[str, Callable[[Path, Experiment, Plan], Extra]] = {}
+
+def _imagery(root: Path, experiment: Experiment, plan: Plan) -> Extra:
+    from fmri_lightning.simulate.imagery_tree import ImageryTree
+
+    return ImageryTree(root, experiment, plan.seed)
+
+
+def _synthetic(root: Path, experiment: Experiment, plan: Plan) -> Extra:
+    from fmri_lightning.simulate.synthetic_tree import SyntheticTree
+
+    return SyntheticTree(root, experiment, plan.seed)
+
+
+EXTRA_WRITERS: dict[str, Callable[[Path, Experiment, Plan], Extra]] = {
+    "imagery": _imagery,
+    "synthetic": _synthetic,
+}
 """By the names that --also takes; ``plan.EXTRAS`` lists the same."""

@@ -9,7 +9,7 @@ from typing import Any
 from fmri_lightning.errors import UsageError
 
 LAYOUTS = ("nsd", "mindeye2")
-EXTRAS: tuple[str, ...] = ()
+EXTRAS: tuple[str, ...] = ("imagery", "synthetic")
 """What --also can write beside NSD's layout."""
 NIFTI = ("none", "first", "all")
 
