@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.evaluation.runs import Run
-from fmri_lightning.index.table import read_index
+from fmri_lightning.index.table import read_index, subject_folder
 from fmri_lightning.manifest import read_json
 from fmri_lightning.records import STIMULUS_CATEGORIES
 
@@ -23,7 +23,8 @@ def categories_of(run: Run, named: Path | None = None) -> dict[int, set[str]]:
 
     Args:
         run: The run.
-        named: A table that the user named; else the one beside the run's stimuli, if there is one.
+        named: A table that the user named; else the one beside the run's index, or else beside its stimuli, if there is
+            one.
 
     Returns:
         nsd_id to its categories; empty where nothing is known.
@@ -33,6 +34,9 @@ def categories_of(run: Run, named: Path | None = None) -> dict[int, set[str]]:
     """
     provenance = run.summary.get("provenance", {})
     beside = Path(provenance["root"]) / STIMULUS_CATEGORIES if provenance.get("root") else None
+    if provenance.get("index_root"):
+        of_index = subject_folder(provenance["index_root"], str(run.summary["subject"])) / STIMULUS_CATEGORIES
+        beside = of_index if of_index.is_file() else beside
     path = named if named is not None else beside
     if path is None or (named is None and not path.is_file()):
         return {}

@@ -21,7 +21,7 @@ from fmri_lightning.simulate.outside_pictures import Shown, of_catalogue, respon
 from fmri_lightning.simulate.pictures import Pictures, PictureSource
 from fmri_lightning.simulate.subject import Subject
 
-IMAGINED_GAIN = 0.5
+IMAGINED_GAIN = 1 / 3
 """Response to an imagined picture, as a share of that to the picture seen."""
 RUNS = (
     "imgA_1", "attA", "visA", "imgB_1", "attB", "visB", "imgC_1", "attC", "visC", "imgA_2", "imgB_2", "imgC_2",

@@ -99,7 +99,7 @@ def _gratings(side: int, n: int) -> Pictures:
     y, x = np.mgrid[:side, :side] / side
     found = []
     for number in range(n):
-        cycles, turn = (3, 5, 8, 12, 16)[number % 5], np.pi * (number // 5 % 10) / 10
+        cycles, turn = side / (20, 13, 9, 6, 3.7)[number % 5], np.pi * (number // 5 % 10) / 10
         phase = np.pi / 2 * (number // 50)
         wave = np.sin(2 * np.pi * cycles * (np.cos(turn) * x + np.sin(turn) * y) + phase)
         found.append(_picture(np.repeat(wave[..., None], 3, axis=2), 100))
