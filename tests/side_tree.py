@@ -1,4 +1,4 @@
-"""A small simulated tree with NSD-Imagery and NSD-synthetic beside it, copies of it to damage, and a ridge fitted on it."""
+"""A small simulated tree with NSD-Imagery and NSD-synthetic beside it, copies of it to damage, and a ridge."""
 
 import shutil
 from dataclasses import dataclass

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmri_lightning.betas.like import LIKE
 from fmri_lightning.betas.partial import PartialStore, SessionRecord
 from fmri_lightning.betas.reliability import compare_ncsnr, estimate_ncsnr
 from fmri_lightning.betas.rows import n_repeated_stimuli, stimulus_rows
 from fmri_lightning.betas.sessions import SessionWork, write_sessions
-from fmri_lightning.betas.like import LIKE
 from fmri_lightning.betas.source import BetaSource
 from fmri_lightning.betas.sources import open_source
 from fmri_lightning.betas.store import BetaStore, require_few_bad, store_hash, write_npz

@@ -74,9 +74,7 @@ def betas(
         raise UsageError(f"--jobs is at least 1, not {jobs}")
     if like is not None:
         folder = Path(out) / subject
-        _betas_like(
-            Path(index), Path(root), subject, Path(like), dtype, folder, jobs, verify_files, dry_run, overwrite
-        )
+        _betas_like(Path(index), Path(root), subject, Path(like), dtype, folder, jobs, verify_files, dry_run, overwrite)
         return
     config = PreprocessConfig(tier=tier, k=k, mask=mask, threshold=threshold, seed=seed)
     plan = plan_store(Path(index), Path(root), subject, space, betas_version, roi, dtype)
@@ -104,7 +102,7 @@ def _betas_like(
     dry_run: bool,
     overwrite: bool,
 ) -> None:
-    """Write the store of an index that is prediction only; its preprocessing is the one fitted on the training store."""
+    """Write the store of an index that is prediction only; its preprocessing is that of the training store."""
     from fmri_lightning.betas.build import plan_store
 
     plan = plan_store(index, root, subject, "", "", "", dtype, like)
@@ -112,8 +110,8 @@ def _betas_like(
     if dry_run:
         trials, voxels = plan.shape
         print(
-            f"{subject}: would read {trials} trials of the {voxels} voxels of {like} ({plan.bytes_to_read / 1e9:.2f} GB) "
-            f"and write {plan.n_bytes / 1e9:.2f} GB to {folder}; no preprocessing is fitted"
+            f"{subject}: would read {trials} trials of the {voxels} voxels of {like} "
+            f"({plan.bytes_to_read / 1e9:.2f} GB) and write {plan.n_bytes / 1e9:.2f} GB to {folder}; no preprocessing is fitted"
         )
         return
     _make_store(plan, folder, done, jobs, verify_files)

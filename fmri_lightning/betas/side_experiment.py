@@ -61,8 +61,8 @@ def open_side_experiment(
         )
     if list(box) != list(trained["volume_shape"]):
         raise BadInputError(
-            f"{path} has volumes of {tuple(box)}, those of {store.folder} are {tuple(trained['volume_shape'])}; the file "
-            "is of another subject or space"
+            f"{path} has volumes of {tuple(box)}, those of {store.folder} are {tuple(trained['volume_shape'])}; the "
+            "file is of another subject or space"
         )
     columns: dict[str, NDArray[Any]] = {"ncsnr_published": store.ncsnr_published, DROPPED: store.dropped}
     columns |= {f"roi.{name}": labels for name, labels in store.roi_labels.items()}

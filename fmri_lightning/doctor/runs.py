@@ -121,8 +121,8 @@ def pairing(run: Path) -> list[str]:
     inputs = read_run_inputs(run)
     if is_prediction_only(index_manifest(inputs.index_root, inputs.subject)):
         raise BadInputError(
-            f"{run} is prediction only: pairing is checked by a fit, and its index has nothing to fit on; check a run of "
-            "the index that its encoder was trained on"
+            f"{run} is prediction only: pairing is checked by a fit, and its index has nothing to fit on; check a run "
+            "of the index that its encoder was trained on"
         )
     table = read_index(inputs.index_root, inputs.subject)
     cache = EmbeddingCache.open(inputs.clip_cache)

@@ -49,8 +49,8 @@ class ReconstructionDataModule(LightningDataModule):
         nsd_ids: Draw these pictures only; null draws all.
         gallery_limit: Training pictures searched for the nearest neighbour, the first by hash; null takes all.
         trial_mode: average (mean of betas), average_outputs (mean of encoder outputs) or single (every trial).
-        test_set: shared1000 (or all of a prediction-only index), 982 (first 37 sessions), 515 (three repeats in all eight subjects), or val: the validation
-            pictures, to choose a setting by; their scores are not comparable.
+        test_set: shared1000 (or all of a prediction-only index), 982 (first 37 sessions), 515 (three repeats in all
+            eight subjects), or val: the validation pictures, to choose a setting by; their scores are not comparable.
         embeddings: A parquet file of predicted embeddings of any system, in the format of the CLIP cache; replaces
             betas, preprocessing and encoder. null predicts from betas.
         shard: i/n with i from 1, for job arrays: this job's share of the items; null takes all.

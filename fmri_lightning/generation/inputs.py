@@ -96,9 +96,6 @@ def open_inputs(
     inputs = Inputs(items=data.items, chosen=data.chosen, table=data.table)
     if data.index_manifest is not None:
         inputs.hashes["index"] = data.index_manifest.content_hash
-        # What a prediction-only index was split into says nothing of training; its preprocessing does.
-        if not is_prediction_only(data.index_manifest):
-            inputs.trained_split = str(data.index_manifest.config.get("split_hash"))
     for name in ("clip_cache", "target_cache"):
         path = getattr(data, name)
         if path is not None:
@@ -108,12 +105,11 @@ def open_inputs(
             inputs.hashes[name] = cache.content_hash
     if adapter_ckpt is not None:
         _open_adapter(inputs, adapter_ckpt)
+    inputs.trained_split = _trained_split(data, needed=adapter_ckpt is not None)
     if data.given is not None:
         _take_given(inputs, data, decoder_space)
     elif condition in NEEDS_BRAIN:
         _open_brain(inputs, data, encoder_ckpt)
-    if is_prediction_only(data.index_manifest) and inputs.trained_split is None and inputs.adapter is not None:
-        inputs.trained_split = read_manifest(data.preproc, "preproc").inputs["split"]
     if calibration is not None and condition in NEEDS_BRAIN:
         _open_calibration(inputs, calibration)
     if reliability is not None and condition in NEEDS_BRAIN:
@@ -122,13 +118,17 @@ def open_inputs(
         inputs.source_space = inputs.clip_cache.space
     _check_spaces(inputs, data, adapter_ckpt, encoder_ckpt, decoder_space)
     _check_fitted_on(inputs, data.index_manifest, encoder_ckpt, adapter_ckpt)
-    _check_condition(inputs, condition, decoder_space)
-    if condition == "mean" and is_prediction_only(data.index_manifest):
-        raise UsageError(
-            "condition mean draws from the mean of the training stimuli, and a prediction-only index has none; draw it "
-            "from the index that the encoder was trained on"
-        )
+    _check_condition(inputs, condition, decoder_space, is_prediction_only(data.index_manifest))
     return inputs
+
+
+def _trained_split(data: ReconstructionDataModule, needed: bool) -> str | None:
+    """Name the split that fitted parts were trained on: the index's, or of a prediction-only one its preprocessing's."""
+    if data.index_manifest is None:
+        return None
+    if not is_prediction_only(data.index_manifest):
+        return str(data.index_manifest.config.get("split_hash"))
+    return read_manifest(data.preproc, "preproc").inputs["split"] if needed else None
 
 
 def _open_adapter(inputs: Inputs, adapter_ckpt: str) -> None:
@@ -300,7 +300,14 @@ def same_space(a: EmbeddingSpace, b: EmbeddingSpace, what_a: str, what_b: str) -
         )
 
 
-def _check_condition(inputs: Inputs, condition: Condition, decoder_space: EmbeddingSpace | None) -> None:
+def _check_condition(
+    inputs: Inputs, condition: Condition, decoder_space: EmbeddingSpace | None, only_predicted: bool
+) -> None:
+    if condition == "mean" and only_predicted:
+        raise UsageError(
+            "condition mean draws from the mean of the training stimuli, and a prediction-only index has none; draw it "
+            "from the index that the encoder was trained on"
+        )
     if condition == "true_target" and inputs.target_cache is None:
         raise UsageError("condition true_target needs --data.target_cache FILE (fmri-lightning clip-cache --space …)")
     if condition in ("true_source", "mean") and inputs.clip_cache is None:

@@ -116,7 +116,10 @@ def _say(folder: Path, manifest: Manifest, table: TrialTable) -> None:
     print(f"{manifest.config['subject']}: {manifest.config['n_sessions']} sessions, {len(table)} trials; {counts}")
     if is_prediction_only(manifest):
         print(f"{in_words(manifest)}; nothing can be fitted on this index")
-    for name, what in (("without_picture", "no picture there, left out"), ("flat_in_the_square", "one colour, left out")):
+    for name, what in (
+        ("without_picture", "no picture there, left out"),
+        ("flat_in_the_square", "one colour, left out"),
+    ):
         if manifest.config.get(name):
             print(f"{what}: {', '.join(map(str, manifest.config[name]))}")
     if "run_order_from" in manifest.config:

@@ -28,8 +28,8 @@ RUN_ORDERS = {
         "visA", "attA", "imgA_1", "visB", "attB", "imgB_1", "visC", "attC", "imgC_1", "imgA_2", "imgB_2", "imgC_2",
     ),
 }  # fmt: skip
-"""The two orders of the runs' betas that public code takes for granted, by the first run. They disagree, and to take the
-wrong one is to take imagined trials for seen ones: so neither is a default."""
+"""The two orders of the runs' betas that public code takes for granted, by the first run. They disagree, and to take
+the wrong one is to take imagined trials for seen ones: so neither is a default."""
 TRIALS_PER_RUN = 48
 BETAS_PER_TRIAL = {"vis": 1, "img": 1, "att": 2}
 """An attention trial has a beta for the cue and one for what followed; none of them is indexed."""
@@ -120,7 +120,9 @@ def index_imagery(root: Path, subject: str, task: str | None, first_run: str | N
             shared1000=np.zeros(len(ids), dtype=bool),
             test_ids=np.array(sorted(names)),
             planned_repeats=TRIALS_PER_RUN // 6 * (1 if task == "vision" else 2),
-            beta_path=np.full(len(ids), f"{experiment.betas_folder(subject, 'func1pt8mm', 'b3')}/betas_nsdimagery.hdf5"),
+            beta_path=np.full(
+                len(ids), f"{experiment.betas_folder(subject, 'func1pt8mm', 'b3')}/betas_nsdimagery.hdf5"
+            ),
             beta_index=beta,
         ),
         inputs={name: str(file_fingerprint(root / name)["head_tail_sha256"]) for name in files},

@@ -42,7 +42,9 @@ def index_synthetic(root: Path, subject: str) -> SubjectIndex:
     stimuli = SyntheticStimuli(root)
     absent = np.setdiff1d(ids_of_subject, stimuli.ids)
     if len(absent):
-        raise BadInputError(f"{stimuli.folder} lacks the coloured pictures of {subject}; it comes with the NSD download")
+        raise BadInputError(
+            f"{stimuli.folder} lacks the coloured pictures of {subject}; it comes with the NSD download"
+        )
     flat = ids_of_subject[stimuli.flat(ids_of_subject)]
     shown = ids_of_subject[ordering].astype(np.int64)
     keep = ~np.isin(shown, flat)
@@ -94,7 +96,7 @@ def _read_ordering(path: Path, n_trials: int, n_pictures: int) -> NDArray[np.int
         raise BadInputError(f"{path} orders {len(ordering)} trials, NSD-synthetic has {n_trials}; download it again")
     if ordering.min() < 1 or ordering.max() != n_pictures:
         raise BadInputError(
-            f"{path}: masterordering runs from {ordering.min()} to {ordering.max()}, expected 1 to {n_pictures}, counted "
-            "from 1"
+            f"{path}: masterordering runs from {ordering.min()} to {ordering.max()}, expected 1 to {n_pictures}, "
+            "counted from 1"
         )
     return ordering

@@ -42,7 +42,7 @@ def synthetic_ids(subject_number: int) -> NDArray[np.int32]:
     """
     first = SIDE_EXPERIMENTS["nsd_synthetic"].first_id
     own = first + N_COMMON + N_COLOUR * (subject_number - 1)
-    return np.r_[first + np.arange(N_COMMON), own + np.arange(N_COLOUR)].astype(np.int32)
+    return np.concatenate([first + np.arange(N_COMMON), own + np.arange(N_COLOUR)]).astype(np.int32)
 
 
 class SyntheticStimuli:

@@ -65,7 +65,5 @@ def responses(
     """Return noiseless responses of the subject's voxels to pictures outside its list, float32 (n, V)."""
     rows = experiment.subjectim[subject.number - 1] - 1
     both = of_catalogue(source, rows) + shown
-    maps = np.concatenate(
-        [channel_maps(both.pictures[at : at + _BLOCK]) for at in range(0, len(both), _BLOCK)]
-    )
+    maps = np.concatenate([channel_maps(both.pictures[at : at + _BLOCK]) for at in range(0, len(both), _BLOCK)])
     return signals_of_more(subject, maps, Meaning(both.attributes, both.domains), len(rows), seed)

@@ -120,9 +120,7 @@ def make_subject(number: int, nsdgeneral_voxels: int, maps: FloatArray, meaning:
     return Subject(number, brain, signals, ncsnr, total_sd, noise, clipped, constant)
 
 
-def signals_of_more(
-    subject: Subject, maps: FloatArray, meaning: Meaning, n_own: int, seed: int
-) -> FloatArray:
+def signals_of_more(subject: Subject, maps: FloatArray, meaning: Meaning, n_own: int, seed: int) -> FloatArray:
     """Return how the voxels of a subject respond to pictures outside its list.
 
     Args:

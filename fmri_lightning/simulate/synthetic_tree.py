@@ -1,7 +1,7 @@
 """Writer of NSD-synthetic's files: patterns, altered scenes and words off-centre, 744 trials of 284 pictures.
 
-The kinds of pictures follow what is published of the experiment, with other contents. A picture is twice as wide as it is
-high, as the screen was; patterns and scenes fill the central square.
+The kinds of pictures follow what is published of the experiment, with other contents. A picture is nearly twice as wide
+as it is high, as the screen was; patterns and scenes fill the central square.
 """
 
 from __future__ import annotations
@@ -131,8 +131,9 @@ def _field(side: int, slope: int, rng: np.random.Generator) -> npt.NDArray[np.fl
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))
     frequency[0, 0] = np.inf
     white = np.fft.fft2(rng.standard_normal((side, side)))
-    drawn: npt.NDArray[np.float64] = np.fft.ifft2(white / frequency**slope if slope else white).real
-    return drawn / drawn.std()
+    drawn = np.fft.ifft2(white / frequency**slope if slope else white).real
+    field: npt.NDArray[np.float64] = drawn / drawn.std()
+    return field
 
 
 def _picture(pattern: npt.NDArray[np.float64], amplitude: float) -> Pictures:

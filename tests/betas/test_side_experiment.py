@@ -40,7 +40,9 @@ def test_it_says_what_it_is_like(side_flow):
     assert (like["betas"], like["ijk"]) == (trained.manifest.content_hash, content_hash(trained.ijk))
     assert store.manifest.config["transductive_sessions"] == [1]
     assert "own trials" in store.manifest.config["t0"]
-    assert {n: v.tolist() for n, v in store.roi_labels.items()} == {n: v.tolist() for n, v in trained.roi_labels.items()}
+    assert {n: v.tolist() for n, v in store.roi_labels.items()} == {
+        n: v.tolist() for n, v in trained.roi_labels.items()
+    }
 
 
 def test_nifti_gives_the_same(side_flow, tmp_path):
@@ -97,7 +99,9 @@ class TestRefused:
         self.refused(side_flow.root, side_flow, tmp_path, UsageError, "--like DIR", like=None)
 
     def test_a_store_that_is_itself_like_another(self, side_flow, tmp_path):
-        self.refused(side_flow.root, side_flow, tmp_path, BadInputError, "that encoders are trained on", like="betas_imagery")
+        self.refused(
+            side_flow.root, side_flow, tmp_path, BadInputError, "that encoders are trained on", like="betas_imagery"
+        )
 
     def test_like_without_a_place(self, side_flow, tmp_path):
         with pytest.raises(UsageError, match="--like goes with an index that is prediction only"):

@@ -74,9 +74,10 @@ def test_the_shuffled_control_is_worse(side_flow, runs, tmp_path):
         run = predict(side_flow, task, tmp_path / task, condition="shuffled")
         found, _ = read_predictions(run / "predictions.parquet")
         assert np.all(found.drawn_from_nsd_id != found.nsd_id)
-        assert np.diag(centred_cosines(side_flow, task, run)).mean() < np.diag(
-            centred_cosines(side_flow, task, runs[task])
-        ).mean()
+        assert (
+            np.diag(centred_cosines(side_flow, task, run)).mean()
+            < np.diag(centred_cosines(side_flow, task, runs[task])).mean()
+        )
 
 
 def test_one_item_a_picture_and_a_task(side_flow, runs):
@@ -129,17 +130,13 @@ class TestRefused:
 
     def test_like_another_training_store(self, side_flow, tmp_path, store):
         self.edit(store, lambda m: m.config["like"].update(betas="0" * 64))
-        self.refused(
-            side_flow, tmp_path, BadInputError, "is like the training store 0000", data={"betas": str(store)}
-        )
+        self.refused(side_flow, tmp_path, BadInputError, "is like the training store 0000", data={"betas": str(store)})
 
     def test_a_preprocessing_of_another_training_store(self, side_flow, tmp_path):
         """All by the commands: fewer sessions of the same subject, the same voxels."""
         folder = tmp_path / "fewer"
         index(side_flow.root, out=folder / "index", sessions="2")
-        betas(
-            side_flow.root, index=folder / "index", out=folder / "betas", preproc_out=folder / "preproc", mask="roi"
-        )
+        betas(side_flow.root, index=folder / "index", out=folder / "betas", preproc_out=folder / "preproc", mask="roi")
         self.refused(
             side_flow, tmp_path, BadInputError, "the preprocessing was fitted on",
             data={"preproc": str(folder / "preproc")},
@@ -204,10 +201,22 @@ class TestRefused:
         cache = EmbeddingCache.open(side_flow.data("vision")["clip_cache"])
         other = EmbeddingSpace("other", "tests/other", "", DIM - 1, "projection", "raw")
         write_cache(tmp_path / "other.parquet", cache.ids, np.asarray(cache.embeddings)[:, 1:], other)
-        self.refused(side_flow, tmp_path, BadInputError, "", data={"clip_cache": str(tmp_path / "other.parquet")})
+        self.refused(
+            side_flow,
+            tmp_path,
+            BadInputError,
+            "use two parts made for one",
+            data={"clip_cache": str(tmp_path / "other.parquet")},
+        )
 
     def test_embeddings_of_the_catalogue(self, side_flow, tmp_path):
-        self.refused(side_flow, tmp_path, BadInputError, "", data={"clip_cache": str(side_flow.folder / "clip.parquet")})
+        self.refused(
+            side_flow,
+            tmp_path,
+            BadInputError,
+            "lacks 18 stimuli",
+            data={"clip_cache": str(side_flow.folder / "clip.parquet")},
+        )
 
     def test_a_test_set_of_nsd(self, side_flow, tmp_path):
         self.refused(side_flow, tmp_path, UsageError, "names pictures of NSD proper", data={"test_set": "982"})

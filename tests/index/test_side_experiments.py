@@ -15,7 +15,7 @@ from fmri_lightning.index.stimuli import open_stimuli, stimuli_identity
 from fmri_lightning.index.table import index_manifest, read_index
 from tests.side_tree import EVENTS, PAIRS, copy_tree, index_side
 
-ORDER = "imgA_1 attA visA imgB_1 attB visB imgC_1 attC visC imgA_2 imgB_2 imgC_2".split()
+ORDER = ["imgA_1", "attA", "visA", "imgB_1", "attB", "visB", "imgC_1", "attC", "visC", "imgA_2", "imgB_2", "imgC_2"]
 BETAS = {"img": 48, "vis": 48, "att": 96}
 
 
@@ -42,7 +42,9 @@ def numbers_of(root):
 
 
 class TestImagery:
-    @pytest.mark.parametrize(("task", "prefix", "n", "repeats"), [("vision", "vis", 144, 8), ("imagery", "img", 288, 16)])
+    @pytest.mark.parametrize(
+        ("task", "prefix", "n", "repeats"), [("vision", "vis", 144, 8), ("imagery", "img", 288, 16)]
+    )
     def test_trials_are_those_of_the_event_files(self, side_tree, tmp_path, task, prefix, n, repeats):
         table = read_index(index_side(side_tree, tmp_path, task), "subj01")
         numbers = numbers_of(side_tree)
@@ -57,7 +59,9 @@ class TestImagery:
         rows = [read_index(index_side(side_tree, tmp_path / t, t), "subj01").beta_index for t in ("vision", "imagery")]
         indexed = np.concatenate(rows)
         starts = np.cumsum([0, *(BETAS[run[:3]] for run in ORDER)])
-        attention = [k for run, a, b in zip(ORDER, starts, starts[1:], strict=False) if run[0] == "a" for k in range(a, b)]
+        attention = [
+            k for run, a, b in zip(ORDER, starts, starts[1:], strict=False) if run[0] == "a" for k in range(a, b)
+        ]
         assert len(attention) == 288
         assert not set(attention) & set(indexed.tolist())
         assert sorted([*attention, *indexed.tolist()]) == list(range(720))
@@ -86,7 +90,9 @@ class TestImagery:
         number = int(name[14:19])
         pairs[0, 1] = name.replace(f"nsd{number:05d}", f"nsd{number - 1:05d}")
         savemat(path, {"pair_list": pairs})
-        shutil.copy(root / PAIRS / "rawtargetimages/setB" / name, root / PAIRS / "rawtargetimages/setB" / str(pairs[0, 1]))
+        shutil.copy(
+            root / PAIRS / "rawtargetimages/setB" / name, root / PAIRS / "rawtargetimages/setB" / str(pairs[0, 1])
+        )
         with pytest.raises(BadInputError, match="calls itself shared picture 1"):
             index_side(root, tmp_path / "index", "vision")
         assert not (tmp_path / "index").exists()

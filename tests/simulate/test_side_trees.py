@@ -17,9 +17,12 @@ from tests.side_tree import EVENTS, betas_file
 
 def test_shapes_are_the_published_ones(side_tree):
     for stem, trials in (("nsdimagery", 720), ("nsdsynthetic", 744)):
-        with h5py.File(betas_file(side_tree, "subj02", stem)) as file, h5py.File(
-            side_tree / "nsddata_betas/ppdata/subj02/func1pt8mm/betas_fithrf_GLMdenoise_RR/betas_session01.hdf5"
-        ) as proper:
+        with (
+            h5py.File(betas_file(side_tree, "subj02", stem)) as file,
+            h5py.File(
+                side_tree / "nsddata_betas/ppdata/subj02/func1pt8mm/betas_fithrf_GLMdenoise_RR/betas_session01.hdf5"
+            ) as proper,
+        ):
             assert file["betas"].shape == (trials, *proper["betas"].shape[1:])
             assert file["betas"].chunks == (trials, 1, 1, 1)
             assert file["betas"].dtype == np.dtype("<i2")
@@ -49,15 +52,16 @@ def test_imagined_responses_are_weaker_copies(side_tree):
 
     with h5py.File(betas_file(side_tree)) as file:
         flat = file["betas"][...].reshape(720, -1).astype(float)
-    moving = flat.std(axis=0) > 0
+    flat /= np.where(flat.std(axis=0) > 0, flat.std(axis=0), np.inf)  # one voxel runs into the limits of int16
     means = {}
     for task in ("vision", "imagery"):
         table = index_imagery(side_tree, "subj01", task).table
-        betas = flat[table.beta_index][:, moving]
+        betas = flat[table.beta_index]
         means[task] = np.stack([betas[table.nsd_id == i].mean(axis=0) for i in np.unique(table.nsd_id)])
         means[task] -= means[task].mean(axis=0)
     gain = (means["vision"] * means["imagery"]).sum() / (means["vision"] ** 2).sum()
-    assert 0 < gain < 2 * IMAGINED_GAIN
+    # Of the seen pictures' spread a part is noise, so the gain comes out below the planted one.
+    assert 0 < gain < IMAGINED_GAIN
     shuffled = (np.roll(means["vision"], 1, axis=0) * means["imagery"]).sum() / (means["vision"] ** 2).sum()
     assert gain > 3 * abs(shuffled)
 

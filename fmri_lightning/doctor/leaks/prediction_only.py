@@ -1,4 +1,4 @@
-"""What can be checked of a run whose index nothing was fitted on: that it draws by parts of one training, and by no other.
+"""What can be checked of a run whose index nothing was fitted on: that it draws by the parts of one training alone.
 
 The statistics of encoder, adapter and preprocessing come from the training index, which this run does not name. They
 are checked by a run of that index; here every part must say that it is of that training.
@@ -26,8 +26,8 @@ from fmri_lightning.errors import BadInputError
 from fmri_lightning.index.prediction_only import in_words
 from fmri_lightning.manifest import read_manifest
 
-NOT_CHECKED = ("calibration", "reliability", "lora")
-"""Parts whose numbers can be computed again from training stimuli alone."""
+FITTED = ("preproc", "encoder", "low_level", "adapter", "calibration", "reliability", "lora")
+"""Parts whose numbers can be computed again from training trials and stimuli alone."""
 
 
 def check_prediction_only(parts: RunParts) -> Iterator[str]:
@@ -61,11 +61,10 @@ def check_prediction_only(parts: RunParts) -> Iterator[str]:
     yield from _check_weights(parts, split)
     yield from check_results(parts)
     yield check_fingerprint(parts)
-    later = [name for name in NOT_CHECKED if parts.used(name)]
+    fitted = ", ".join(name for name in FITTED if parts.used(name))
     yield (
-        "not there to check: the training trials and stimuli, from which the statistics of preprocessing, encoder"
-        f"{', adapter' if parts.used('adapter') else ''}{''.join(f', {name}' for name in later)} come; run doctor --leaks "
-        "on a run of the training index"
+        f"not there to check: the training trials and stimuli, from which the statistics of {fitted or 'nothing'} come; "
+        "run doctor --leaks on a run of the training index"
     )
 
 
@@ -89,7 +88,9 @@ def _check_store(parts: RunParts) -> Iterator[str]:
     z = store.betas[:].astype(np.float64)[:, ~store.dropped]
     off = float(np.abs(z.mean(axis=0)).max())
     if off > T0_TOLERANCE[str(store.betas.dtype)]:
-        raise BadInputError(f"T0: the mean of the session is off by {off:.2g}; it is not that of its own trials; {NEXT}")
+        raise BadInputError(
+            f"T0: the mean of the session is off by {off:.2g}; it is not that of its own trials; {NEXT}"
+        )
     yield f"T0: from the same {len(z)} trials it is applied to, and stamped transductive"
 
 
