@@ -111,7 +111,8 @@ def _betas_like(
         trials, voxels = plan.shape
         print(
             f"{subject}: would read {trials} trials of the {voxels} voxels of {like} "
-            f"({plan.bytes_to_read / 1e9:.2f} GB) and write {plan.n_bytes / 1e9:.2f} GB to {folder}; no preprocessing is fitted"
+            f"({plan.bytes_to_read / 1e9:.2f} GB) and write {plan.n_bytes / 1e9:.2f} GB to {folder}; "
+            "no preprocessing is fitted"
         )
         return
     _make_store(plan, folder, done, jobs, verify_files)

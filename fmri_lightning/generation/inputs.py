@@ -123,7 +123,7 @@ def open_inputs(
 
 
 def _trained_split(data: ReconstructionDataModule, needed: bool) -> str | None:
-    """Name the split that fitted parts were trained on: the index's, or of a prediction-only one its preprocessing's."""
+    """Name the split that fitted parts were trained on: the index's, or where it has none the preprocessing's."""
     if data.index_manifest is None:
         return None
     if not is_prediction_only(data.index_manifest):

@@ -63,8 +63,8 @@ def check_prediction_only(parts: RunParts) -> Iterator[str]:
     yield check_fingerprint(parts)
     fitted = ", ".join(name for name in FITTED if parts.used(name))
     yield (
-        f"not there to check: the training trials and stimuli, from which the statistics of {fitted or 'nothing'} come; "
-        "run doctor --leaks on a run of the training index"
+        f"not there to check: the training trials and stimuli, from which the statistics of {fitted or 'nothing'} "
+        "come; run doctor --leaks on a run of the training index"
     )
 
 
