@@ -5,6 +5,8 @@ import shutil
 import h5py
 import nibabel
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fmri_lightning.betas.command import betas
@@ -43,6 +45,24 @@ def test_it_says_what_it_is_like(side_flow):
     assert {n: v.tolist() for n, v in store.roi_labels.items()} == {
         n: v.tolist() for n, v in trained.roi_labels.items()
     }
+
+
+def test_a_voxel_that_training_dropped_is_silent(side_flow, tmp_path):
+    """Even where it carries a signal in the new session."""
+    trained = shutil.copytree(side_flow.folder / "betas" / "subj01", tmp_path / "trained")
+    voxels = pq.read_table(trained / "voxels.parquet")
+    dropped = np.array(voxels.column("dropped").to_pylist())
+    quiet = int(np.flatnonzero(~dropped)[4])
+    dropped[quiet] = True
+    place = voxels.column_names.index("dropped")
+    pq.write_table(voxels.set_column(place, "dropped", pa.array(dropped)), trained / "voxels.parquet")
+    betas(side_flow.root, index=side_flow.folder / "index_synthetic", out=tmp_path / "out", like=trained)
+    store = BetaStore.open(tmp_path / "out" / "subj01")
+    before = BetaStore.open(side_flow.folder / "betas_synthetic" / "subj01")
+    assert not before.dropped[quiet]
+    assert np.ptp(before.betas[:, quiet]) > 1
+    assert store.dropped[quiet]
+    assert np.ptp(store.betas[:, quiet]) == 0
 
 
 def test_nifti_gives_the_same(side_flow, tmp_path):

@@ -92,6 +92,14 @@ def test_one_item_a_picture_and_a_task(side_flow, runs):
         )
 
 
+def test_single_trials(side_flow, tmp_path):
+    run = predict(side_flow, "imagery", tmp_path / "run", data={"trial_mode": "single"})
+    found, _ = read_predictions(run / "predictions.parquet")
+    assert len(set(found.trial_id.tolist())) == len(found) == 288
+    assert len(set(found.global_trial.tolist())) == 288
+    assert set(np.unique(found.nsd_id, return_counts=True)[1].tolist()) == {16}
+
+
 def test_predictions_are_those_of_the_training_preprocessing(side_flow, runs):
     """By hand: mean z-scored betas, the stored scaling and mask, the stored linear map."""
     from safetensors.numpy import load_file
