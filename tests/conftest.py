@@ -33,6 +33,22 @@ def miniature(tmp_path_factory) -> Miniature:
     return Miniature(root, ("subj01",))
 
 
+@pytest.fixture(scope="session")
+def side_tree(tmp_path_factory) -> Path:
+    """A tiny NSD tree with NSD-Imagery and NSD-synthetic in it; tests read it and never write into it."""
+    from tests.side_tree import write_side_tree
+
+    return write_side_tree(tmp_path_factory.mktemp("side") / "nsd")
+
+
+@pytest.fixture(scope="session")
+def side_flow(side_tree, tmp_path_factory):
+    """That tree with a ridge fitted on NSD proper, and the experiments' indices and stores; read only."""
+    from tests.side_tree import write_side_flow
+
+    return write_side_flow(side_tree, tmp_path_factory.mktemp("side_flow"))
+
+
 def pytest_collection_modifyitems(items):
     """Skip, with the reason, what needs photographs that the repository may not carry."""
     folder = os.environ.get("FMRI_LIGHTNING_PHOTOGRAPHS")

@@ -18,6 +18,7 @@ from fmri_lightning.encoder.batches import TensorBatches
 from fmri_lightning.encoder.data import space_of_training
 from fmri_lightning.encoder.out_of_fold import OutOfFold
 from fmri_lightning.errors import BadInputError, UsageError
+from fmri_lightning.index.prediction_only import require_fitting_index
 from fmri_lightning.index.table import index_manifest, read_index
 from fmri_lightning.records import EmbeddingSpace, TrialTable, require_embeddings
 
@@ -98,6 +99,7 @@ class AdapterDataModule(LightningDataModule):
         if self._spaces is not None:
             return
         index = index_manifest(self.index_root, self.subject)
+        require_fitting_index(index)
         table = read_index(self.index_root, self.subject)
         source, target = EmbeddingCache.open(self.clip_cache), EmbeddingCache.open(self.target_cache)
         for cache in (source, target):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmri_lightning.betas.like import LIKE
 from fmri_lightning.betas.partial import PartialStore, SessionRecord
 from fmri_lightning.betas.reliability import compare_ncsnr, estimate_ncsnr
 from fmri_lightning.betas.rows import n_repeated_stimuli, stimulus_rows
@@ -36,6 +37,9 @@ from fmri_lightning.records import TrialTable
 
 BUILDING = ".building"
 T0_TEXT = "z-score per voxel and session, ddof 0, from the session's train trials"
+T0_OF_ITS_OWN = (
+    "z-score per voxel and session, ddof 0, from the session's own trials: prediction only, T0 is transductive"
+)
 T0_SKIPPED = "skipped: the index says that the betas come normalised"
 
 
@@ -110,7 +114,14 @@ class StorePlan:
 
 
 def plan_store(
-    index_root: Path, root: Path, subject: str, space: str, betas_version: str, roi: str, dtype: str
+    index_root: Path,
+    root: Path,
+    subject: str,
+    space: str,
+    betas_version: str,
+    roi: str,
+    dtype: str,
+    like: Path | None = None,
 ) -> StorePlan:
     """Check all inputs of a store and list what will be read; writes nothing.
 
@@ -122,6 +133,7 @@ def plan_store(
         betas_version: "b1", "b2", "b3" or a folder name; official tree only.
         roi: Region whose voxels are kept (label above 0).
         dtype: "float32" or "float16".
+        like: Training store whose voxels are read, for an index that is prediction only.
 
     Returns:
         The plan.
@@ -130,7 +142,7 @@ def plan_store(
         BadInputError: If the index, a session file or a region is missing, damaged, or of another shape.
     """
     manifest, table = index_manifest(index_root, subject), read_index(index_root, subject)
-    source = open_source(manifest, table, root, subject, space, betas_version, roi)
+    source = open_source(manifest, table, root, subject, space, betas_version, roi, like)
     normalised = bool(manifest.config.get("normalised", False))
     return StorePlan(
         table=table,
@@ -286,7 +298,7 @@ def _finish(
             **plan.config,
             "n_dropped": int(bad.sum()),
             "transductive_sessions": np.array(list(found))[transductive].tolist(),
-            "t0": _t0_text(plan),
+            "t0": T0_OF_ITS_OWN if LIKE in plan.config and not plan.normalised else _t0_text(plan),
             "t0_trials": content_hash(plan.table.global_trial[fitted_on]),
             "rounding_rms_sd": float(np.sqrt(np.mean([rms**2 for rms, _ in rounding]))),
             "rounding_max_sd": max(largest for _, largest in rounding),

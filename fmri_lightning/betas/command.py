@@ -23,6 +23,7 @@ def betas(
     roi: str = "nsdgeneral",
     out: Path = Path("outputs/betas"),
     preproc_out: Path = Path("outputs/preproc"),
+    like: Path | None = None,
     tier: Literal["T0", "T1", "T2"] = "T1",
     k: int = 512,
     mask: Literal["reliability", "ncsnr", "ncsnr_published", "roi"] = "reliability",
@@ -45,6 +46,9 @@ def betas(
         roi: Region whose voxels are kept (label above 0); arrays have the region "all".
         out: Folder of the stores; a subject gets its own.
         preproc_out: Folder of the preprocessings; a subject gets its own.
+        like: Training store, or the folder of all subjects' stores, for an index that is prediction only (nsd_imagery,
+            nsd_synthetic): exactly its voxels are read, of its space and betas version, and no preprocessing is fitted;
+            by default none.
         tier: T0 (session z-score only), T1 (scaling and reliability mask), T2 (principal components of T1).
         k: Principal components of T2.
         mask: What judges a voxel in T1: reliability of repeats, our ncsnr, NSD's published ncsnr (which saw
@@ -59,7 +63,7 @@ def betas(
         overwrite: Replace a store or preprocessing made from other inputs or settings.
 
     Raises:
-        UsageError: If jobs is below 1.
+        UsageError: If jobs is below 1, or like is missing or given where it has no place.
         BadInputError: If an input is missing, damaged or of another shape, or another run's output is in the way.
         ResourceError: If the disk is too small or another job writes the same folder.
     """
@@ -68,6 +72,10 @@ def betas(
 
     if jobs < 1:
         raise UsageError(f"--jobs is at least 1, not {jobs}")
+    if like is not None:
+        folder = Path(out) / subject
+        _betas_like(Path(index), Path(root), subject, Path(like), dtype, folder, jobs, verify_files, dry_run, overwrite)
+        return
     config = PreprocessConfig(tier=tier, k=k, mask=mask, threshold=threshold, seed=seed)
     plan = plan_store(Path(index), Path(root), subject, space, betas_version, roi, dtype)
     require_fittable(plan.table, config, bool(plan.source.facts["has_published_ncsnr"]))
@@ -80,6 +88,35 @@ def betas(
         return
     store = _make_store(plan, store_folder, store_done, jobs, verify_files)
     _make_preprocess(store, plan, config, preproc_folder)
+
+
+def _betas_like(
+    index: Path,
+    root: Path,
+    subject: str,
+    like: Path,
+    dtype: str,
+    folder: Path,
+    jobs: int,
+    verify_files: bool,
+    dry_run: bool,
+    overwrite: bool,
+) -> None:
+    """Write the store of an index that is prediction only; its preprocessing is that of the training store."""
+    from fmri_lightning.betas.build import plan_store
+
+    plan = plan_store(index, root, subject, "", "", "", dtype, like)
+    done = _is_done(folder, "betas", plan.fingerprint, overwrite)
+    if dry_run:
+        trials, voxels = plan.shape
+        print(
+            f"{subject}: would read {trials} trials of the {voxels} voxels of {like} "
+            f"({plan.bytes_to_read / 1e9:.2f} GB) and write {plan.n_bytes / 1e9:.2f} GB to {folder}; "
+            "no preprocessing is fitted"
+        )
+        return
+    _make_store(plan, folder, done, jobs, verify_files)
+    print(f"prediction only: the voxels are those of {like}; predict takes the preprocessing fitted on that store")
 
 
 def _bill(plan: StorePlan, store_folder: Path, preproc_folder: Path, config: PreprocessConfig, jobs: int) -> str:

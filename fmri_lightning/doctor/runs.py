@@ -115,9 +115,15 @@ def pairing(run: Path) -> list[str]:
     from fmri_lightning.betas.store import BetaStore
     from fmri_lightning.embeddings.cache import EmbeddingCache
     from fmri_lightning.index.pairing import check_pairing
-    from fmri_lightning.index.table import read_index
+    from fmri_lightning.index.prediction_only import is_prediction_only
+    from fmri_lightning.index.table import index_manifest, read_index
 
     inputs = read_run_inputs(run)
+    if is_prediction_only(index_manifest(inputs.index_root, inputs.subject)):
+        raise BadInputError(
+            f"{run} is prediction only: pairing is checked by a fit, and its index has nothing to fit on; check a run "
+            "of the index that its encoder was trained on"
+        )
     table = read_index(inputs.index_root, inputs.subject)
     cache = EmbeddingCache.open(inputs.clip_cache)
     betas = np.asarray(BetaStore.open(inputs.store).betas, np.float32)

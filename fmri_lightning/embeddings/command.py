@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 def clip_cache(
     root: Path | None = None,
     images: Path | None = None,
+    stimuli: str | None = None,
     space: str | None = None,
     model_id: str | None = None,
     revision: str | None = None,
@@ -45,6 +46,8 @@ def clip_cache(
         root: Data root with pictures: nsd_stimuli.hdf5, COCO photographs, MindEye2's file, or a folder stimuli; by
             default none, and images is needed.
         images: Folder of pictures, instead of root; by default none.
+        stimuli: nsd_imagery or nsd_synthetic: the pictures of that experiment under root, and no others; by default the
+            catalogue of root.
         space: Short name: vit-b-32 (by default), vit-l-14, vit-h-14, vit-bigg-14, mini-source, mini-target; of
             layout instead of meaning: sd-vae, mini-vae; or a folder written by save_pretrained, of a CLIP tower or an
             AutoencoderKL.
@@ -66,12 +69,14 @@ def clip_cache(
 
     if (root is None) == (images is None):
         raise UsageError("give either --root DIR (an NSD tree) or --images DIR (a folder of pictures)")
+    if stimuli is not None and root is None:
+        raise UsageError("--stimuli names an experiment of an NSD tree; give the tree with --root DIR")
     if batch_size < 1 or (limit is not None and limit < 1):
         raise UsageError("--batch_size and --limit start at 1")
     spec = resolve_space(space if space or model_id else "vit-b-32", model_id, revision)
-    source = open_stimuli(root, images)
+    source = open_stimuli(root, images, stimuli)
     ids = np.sort(np.asarray(source.ids, dtype=np.int32))[:limit]
-    config = _config(root, images, spec)
+    config = _config(root, images, stimuli, spec)
     kept = _existing(out, spec, config, overwrite)
     left = np.setdiff1d(ids, np.concatenate([cache.ids for cache in kept])) if kept else ids
     say = print if _is_first_process() else _silent
@@ -93,11 +98,11 @@ def clip_cache(
         shutil.rmtree(_parts(out), ignore_errors=True)
 
 
-def _config(root: Path | None, images: Path | None, spec: SpaceSpec) -> dict[str, Any]:
+def _config(root: Path | None, images: Path | None, stimuli: str | None, spec: SpaceSpec) -> dict[str, Any]:
     """Describe what is encoded."""
     simulated = root is not None and (root / "SIMULATED.json").is_file()
     return {
-        "stimuli": stimuli_identity(root, images),
+        "stimuli": stimuli_identity(root, images, stimuli),
         "simulated": simulated,
         "preprocessing": spec.preprocessing,
     }

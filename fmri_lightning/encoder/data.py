@@ -21,6 +21,7 @@ from fmri_lightning.encoder.batches import TensorBatches
 from fmri_lightning.encoder.folds import Fold, held_out, parse_fold
 from fmri_lightning.encoder.repeats import SampledRepeats
 from fmri_lightning.errors import BadInputError
+from fmri_lightning.index.prediction_only import require_fitting_index
 from fmri_lightning.index.table import index_manifest, read_index
 from fmri_lightning.manifest import read_manifest, require_input
 from fmri_lightning.records import EmbeddingSpace, TrialTable
@@ -144,6 +145,7 @@ class EncoderDataModule(LightningDataModule):
     def _open_checked(self) -> tuple[TrialTable, BetaStore, Preprocess, EmbeddingCache]:
         """Open all inputs; refuse those that do not belong together, before any row is read."""
         index = index_manifest(self.index_root, self.subject)
+        require_fitting_index(index)
         split = str(index.config["split_hash"])
         store = BetaStore.open(subject_folder(self.betas, self.subject))
         again = f"fmri-lightning betas --subject {self.subject}"

@@ -47,6 +47,7 @@ def describe_run(evaluation: Evaluation, protocol: Protocol, run: Run) -> None:
         summary.get("trial_mode"),
         validation=summary.get("test_set") == "val",
         null_decoder=bool(summary.get("null_decoder")),
+        prediction_only=(summary.get("prediction_only") or {}).get("experiment"),
     )
     evaluation.header = _about_protocol(evaluation, protocol, less) | {
         "n": len(run.ids),
@@ -100,6 +101,10 @@ def _caveats(run: Run) -> list[dict[str, Any]]:
     if null:
         sentence = f"the decoder is a null ({null}): no score of its pictures says anything of a brain"
         found.append({"kind": "null decoder", "sentence": sentence, "names": []})
+    only = run.summary.get("prediction_only")
+    if only:
+        sentence = f"{only['in_words']}; a test set of its own, comparable with none of NSD's"
+        found.append({"kind": "prediction only", "sentence": sentence, "names": []})
     drawn = set(run.trial_ids.tolist())
     lacking: dict[int, str] = {}
     reasons: Counter[str] = Counter()

@@ -13,6 +13,7 @@ from fmri_lightning.errors import BadInputError
 from fmri_lightning.evaluation.runs import Run
 from fmri_lightning.generation.plan import items_of_table, rows_of_test_set, split_of
 from fmri_lightning.generation.predictions import FILE_NAME, Predictions, read_predictions
+from fmri_lightning.index.prediction_only import is_prediction_only
 from fmri_lightning.index.table import index_manifest, read_index, sessions_covered
 
 
@@ -23,7 +24,8 @@ class Gallery:
     Attributes:
         cache: The CLIP cache of the run.
         ids: Stimuli of the test set, ascending (m,).
-        mean: Mean true embedding of the training stimuli (d,), None without an index.
+        mean: Mean true embedding of the training stimuli (d,), None without an index; of a prediction-only run, whose
+            index has none, the one that its encoder carries.
     """
 
     cache: EmbeddingCache
@@ -88,5 +90,14 @@ def open_gallery(run: Run, clip_cache: Path | None) -> Gallery:
     keep = rows_of_test_set(run.summary["test_set"], table, Path(index_root), sessions_covered(manifest))
     test = np.unique(items_of_table(table, "average", keep, split_of(run.summary["test_set"])).nsd_id)
     train = np.unique(table.of_split("train").nsd_id)
+    if is_prediction_only(manifest):
+        return Gallery(cache, test, _mean_of_encoder(run))
     mean = cache.rows(train).mean(axis=0, dtype=np.float64) if len(train) else None
     return Gallery(cache, test, mean)
+
+
+def _mean_of_encoder(run: Run) -> NDArray[np.float64] | None:
+    """Mean embedding of the stimuli that the encoder was trained on, as its space carries it."""
+    _, about = read_predictions(run.folder / FILE_NAME)
+    space = (about.get("spaces") or {}).get("source") or {}
+    return None if space.get("mean") is None else np.asarray(space["mean"], dtype=np.float64)

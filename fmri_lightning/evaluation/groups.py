@@ -16,7 +16,7 @@ from fmri_lightning.index.annotation_table import annotations_folder, annotation
 from fmri_lightning.index.annotations import Annotations
 from fmri_lightning.index.coco_stimuli import COCO_SPLITS
 from fmri_lightning.index.json_stream import JsonStream
-from fmri_lightning.index.table import read_index
+from fmri_lightning.index.table import read_index, subject_folder
 from fmri_lightning.records import STIMULUS_CATEGORIES
 
 MIN_STIMULI = 5
@@ -60,8 +60,8 @@ class Known:
 def categories_of(run: Run, grouping: Grouping = Grouping()) -> Known:
     """Find out what the stimuli of a run show.
 
-    The table that the user named, else the annotations beside the run's index, else stimulus_categories.csv of the
-    data root.
+    The table that the user named, else the annotations beside the run's index, else stimulus_categories.csv beside the
+    index or, last, in the data root.
 
     Args:
         run: The run.
@@ -95,6 +95,9 @@ def _known(run: Run, grouping: Grouping) -> Known:
             asked = {"min_area": grouping.min_area, "supercategories": grouping.supercategories}
             place = annotations_folder(index_root, subject)
             return Known(shown, place.as_posix(), {"annotations": annotations_hash(annotations)}, {"categories": asked})
+        of_index = subject_folder(index_root, subject) / STIMULUS_CATEGORIES
+        if of_index.is_file():
+            return Known(read_categories(of_index), of_index.as_posix())
     beside = Path(provenance["root"]) / STIMULUS_CATEGORIES if provenance.get("root") else None
     return Known() if beside is None or not beside.is_file() else Known(read_categories(beside), beside.as_posix())
 

@@ -86,6 +86,7 @@ class Protocol:
         trial_mode: str | None = None,
         validation: bool = False,
         null_decoder: bool = False,
+        prediction_only: str | None = None,
     ) -> list[str]:
         """List why scores are less than the protocol's name promises; nothing where they are it.
 
@@ -98,16 +99,18 @@ class Protocol:
             trial_mode: How repeats were combined, None where unknown.
             validation: Whether the stimuli are of the validation split, by which settings are chosen.
             null_decoder: Whether the pictures were drawn without an embedding.
+            prediction_only: Experiment whose stimuli these are, where they are not NSD's own test pictures.
 
         Returns:
             For instance ``["partial 16/1000", "metrics missing"]``.
         """
         found = ["null decoder"] if null_decoder else []
         found += ["validation stimuli"] if validation else []
+        found += [f"stimuli of {prediction_only}"] if prediction_only else []
         if self.test_set is None:
             whole = n_test_set is None or n_items >= n_test_set
             return found if whole else [*found, f"{n_items} of {n_test_set}"]
-        if n_stimuli not in self.test_set:
+        if n_stimuli not in self.test_set and not prediction_only:
             found.append(f"partial {n_stimuli}/{max(self.test_set)}")
         if simulated:
             found.append("simulated brain")

@@ -26,6 +26,7 @@ _SAME_FOR_CONTROLS = (
     "seed",
     "trial_mode",
     "test_set",
+    "prediction_only",
 )
 _BEFORE_IT_WAS_WRITTEN = {"noise_mode": "add"}
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, TensorDataset
 
 from fmri_lightning.embeddings.cache import EmbeddingCache
+from fmri_lightning.errors import UsageError
 from fmri_lightning.generation.plan import (
     Items,
     TestSet,
@@ -24,6 +25,7 @@ from fmri_lightning.generation.plan import (
     share_of,
     split_of,
 )
+from fmri_lightning.index.prediction_only import is_prediction_only
 from fmri_lightning.index.table import index_manifest, read_index, sessions_covered
 from fmri_lightning.manifest import Manifest
 from fmri_lightning.records import TrialTable
@@ -47,8 +49,8 @@ class ReconstructionDataModule(LightningDataModule):
         nsd_ids: Draw these pictures only; null draws all.
         gallery_limit: Training pictures searched for the nearest neighbour, the first by hash; null takes all.
         trial_mode: average (mean of betas), average_outputs (mean of encoder outputs) or single (every trial).
-        test_set: shared1000, 982 (first 37 sessions), 515 (three repeats in all eight subjects), or val: the validation
-            pictures, to choose a setting by; their scores are not comparable.
+        test_set: shared1000 (or all of a prediction-only index), 982 (first 37 sessions), 515 (three repeats in all
+            eight subjects), or val: the validation pictures, to choose a setting by; their scores are not comparable.
         embeddings: A parquet file of predicted embeddings of any system, in the format of the CLIP cache; replaces
             betas, preprocessing and encoder. null predicts from betas.
         shard: i/n with i from 1, for job arrays: this job's share of the items; null takes all.
@@ -106,7 +108,7 @@ class ReconstructionDataModule(LightningDataModule):
 
         Raises:
             BadInputError: Index missing, damaged or of another subject, or ids that it does not hold.
-            UsageError: The shard is not i/n.
+            UsageError: The shard is not i/n, or a test set of NSD proper is asked of a prediction-only index.
         """
         self.shard = parse_shard(self._shard)
         if self.embeddings is not None:
@@ -116,6 +118,11 @@ class ReconstructionDataModule(LightningDataModule):
         else:
             self.index_manifest = index_manifest(self.index_root, self.subject)
             self.table = read_index(self.index_root, self.subject)
+            if is_prediction_only(self.index_manifest) and self.test_set != "shared1000":
+                raise UsageError(
+                    f"--data.test_set {self.test_set} names pictures of NSD proper; leave it out for a prediction-only "
+                    "index, all of whose pictures are drawn"
+                )
             covered = sessions_covered(self.index_manifest)
             keep = rows_of_test_set(self.test_set, self.table, Path(self.index_root), covered)
             if self.given is not None:
@@ -125,8 +132,6 @@ class ReconstructionDataModule(LightningDataModule):
         self.chosen = chosen_positions(self.items, self.nsd_ids, self.limit)
 
     def _given_ids(self) -> NDArray[np.int32]:
-        from fmri_lightning.errors import UsageError
-
         if self.given is None:
             raise UsageError("--data.index_root null goes with --data.embeddings FILE only")
         return self.given.ids

@@ -15,6 +15,7 @@ from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.generation.controls import NEEDS_BRAIN, Condition
 from fmri_lightning.generation.data import ReconstructionDataModule
 from fmri_lightning.generation.plan import Items
+from fmri_lightning.index.prediction_only import is_prediction_only
 from fmri_lightning.manifest import Manifest, read_manifest, require_input
 from fmri_lightning.records import EmbeddingSpace, TrialTable, require_embeddings, require_same_space
 
@@ -43,6 +44,7 @@ class Inputs:
         source_space: Space of source embeddings, or None.
         target_space: Space the decoder gets, or None.
         hashes: Content hash per input.
+        trained_split: Split of the training stimuli that every fitted part must name, or None where nothing tells it.
     """
 
     items: Items
@@ -61,6 +63,7 @@ class Inputs:
     source_space: EmbeddingSpace | None = None
     target_space: EmbeddingSpace | None = None
     hashes: dict[str, str] = field(default_factory=dict)
+    trained_split: str | None = None
 
 
 def open_inputs(
@@ -102,6 +105,7 @@ def open_inputs(
             inputs.hashes[name] = cache.content_hash
     if adapter_ckpt is not None:
         _open_adapter(inputs, adapter_ckpt)
+    inputs.trained_split = _trained_split(data, needed=adapter_ckpt is not None)
     if data.given is not None:
         _take_given(inputs, data, decoder_space)
     elif condition in NEEDS_BRAIN:
@@ -114,8 +118,17 @@ def open_inputs(
         inputs.source_space = inputs.clip_cache.space
     _check_spaces(inputs, data, adapter_ckpt, encoder_ckpt, decoder_space)
     _check_fitted_on(inputs, data.index_manifest, encoder_ckpt, adapter_ckpt)
-    _check_condition(inputs, condition, decoder_space)
+    _check_condition(inputs, condition, decoder_space, is_prediction_only(data.index_manifest))
     return inputs
+
+
+def _trained_split(data: ReconstructionDataModule, needed: bool) -> str | None:
+    """Name the split that fitted parts were trained on: the index's, or where it has none the preprocessing's."""
+    if data.index_manifest is None:
+        return None
+    if not is_prediction_only(data.index_manifest):
+        return str(data.index_manifest.config.get("split_hash"))
+    return read_manifest(data.preproc, "preproc").inputs["split"] if needed else None
 
 
 def _open_adapter(inputs: Inputs, adapter_ckpt: str) -> None:
@@ -126,6 +139,7 @@ def _open_adapter(inputs: Inputs, adapter_ckpt: str) -> None:
 
 
 def _open_brain(inputs: Inputs, data: ReconstructionDataModule, encoder_ckpt: str | None) -> None:
+    from fmri_lightning.betas.like import require_like
     from fmri_lightning.betas.preprocess import Preprocess
     from fmri_lightning.betas.store import BetaStore
     from fmri_lightning.encoder.load import load_encoder
@@ -136,11 +150,16 @@ def _open_brain(inputs: Inputs, data: ReconstructionDataModule, encoder_ckpt: st
         raise UsageError("predictions need the index; name it with --data.index_root DIR")
     betas_again = f"fmri-lightning betas --subject {data.subject}"
     fit_again = "fmri-lightning fit --config configs/encoder/ridge.yaml (or mlp.yaml)"
-    store = BetaStore.open(data.betas)
+    only_predicted = is_prediction_only(data.index_manifest)
+    store = BetaStore.open(data.betas, verify=only_predicted)
     require_input(store.manifest, "index", data.index_manifest.content_hash, betas_again)
     preproc = read_manifest(data.preproc, "preproc")
-    require_input(preproc, "betas", store.manifest.content_hash, betas_again)
-    require_input(preproc, "split", str(data.index_manifest.config.get("split_hash")), betas_again)
+    if only_predicted:
+        require_like(store, preproc)
+        inputs.trained_split = preproc.inputs["split"]
+    else:
+        require_input(preproc, "betas", store.manifest.content_hash, betas_again)
+        require_input(preproc, "split", str(data.index_manifest.config.get("split_hash")), betas_again)
     encoder = load_encoder(encoder_ckpt)
     require_embeddings(encoder.space, f"encoder {encoder_ckpt}")
     if encoder.subject != data.subject:
@@ -182,6 +201,8 @@ def _open_reliability(inputs: Inputs, folder: str, data: ReconstructionDataModul
         raise UsageError("a reliability belongs to an encoder; --data.embeddings takes no --model.reliability")
     names = ("encoder", "adapter", "calibration", "split")
     parts: dict[str, str] = {name: inputs.hashes[name] for name in names if name in inputs.hashes}
+    if inputs.trained_split is not None:
+        parts["split"] = inputs.trained_split
     inputs.reliability = load_reliability(folder, parts, data.trial_mode)
     inputs.hashes["reliability"] = inputs.reliability.content_hash
 
@@ -245,9 +266,14 @@ def _check_spaces(
 def _check_fitted_on(
     inputs: Inputs, index: Manifest | None, encoder_ckpt: str | None, adapter_ckpt: str | None
 ) -> None:
-    """Refuse weights of another split, whose training stimuli may be test stimuli here, or of other embeddings."""
-    at_hand = {} if index is None else {"split": str(index.config.get("split_hash"))}
-    at_hand |= {name: inputs.hashes[name] for name in ("clip_cache", "target_cache") if name in inputs.hashes}
+    """Refuse weights of another split, whose training stimuli may be test stimuli here, or of other embeddings.
+
+    A prediction-only index has embeddings of its own pictures, none of which anything was fitted on: they are held to
+    the same space, by :func:`_check_spaces`, and not to the same file.
+    """
+    at_hand = {} if inputs.trained_split is None else {"split": inputs.trained_split}
+    if not is_prediction_only(index):
+        at_hand |= {name: inputs.hashes[name] for name in ("clip_cache", "target_cache") if name in inputs.hashes}
     for kind, part, path in (("encoder", inputs.encoder, encoder_ckpt), ("adapter", inputs.adapter, adapter_ckpt)):
         if part is not None:
             wanted = {name: value for name, value in at_hand.items() if name in part.inputs}
@@ -274,7 +300,14 @@ def same_space(a: EmbeddingSpace, b: EmbeddingSpace, what_a: str, what_b: str) -
         )
 
 
-def _check_condition(inputs: Inputs, condition: Condition, decoder_space: EmbeddingSpace | None) -> None:
+def _check_condition(
+    inputs: Inputs, condition: Condition, decoder_space: EmbeddingSpace | None, only_predicted: bool
+) -> None:
+    if condition == "mean" and only_predicted:
+        raise UsageError(
+            "condition mean draws from the mean of the training stimuli, and a prediction-only index has none; draw it "
+            "from the index that the encoder was trained on"
+        )
     if condition == "true_target" and inputs.target_cache is None:
         raise UsageError("condition true_target needs --data.target_cache FILE (fmri-lightning clip-cache --space …)")
     if condition in ("true_source", "mean") and inputs.clip_cache is None:

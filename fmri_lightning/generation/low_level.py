@@ -100,9 +100,9 @@ def open_low_level(inputs: Inputs, data: ReconstructionDataModule, checkpoint: s
     require_latents(encoder.space, what)
     if encoder.subject != data.subject:
         raise BadInputError(f"{what} is of {encoder.subject}, --data.subject is {data.subject}")
-    wanted: dict[str, str] = {name: inputs.hashes[name] for name in ("preproc", "split") if name in inputs.hashes}
-    if data.index_manifest is not None:
-        wanted["split"] = str(data.index_manifest.config.get("split_hash"))
+    wanted: dict[str, str] = {name: inputs.hashes[name] for name in ("preproc",) if name in inputs.hashes}
+    if inputs.trained_split is not None:
+        wanted["split"] = inputs.trained_split
     require_inputs(encoder.inputs, wanted, what)
     inputs.hashes["low_level"] = encoder.content_hash
     if condition not in TRUE:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmri_lightning.errors import BadInputError, UsageError
+from fmri_lightning.index.prediction_only import SIDE_EXPERIMENTS
 from fmri_lightning.records import TrialTable
 
 TrialMode = Literal["average", "average_outputs", "single"]
@@ -103,13 +104,13 @@ def items_of_ids(nsd_ids: NDArray[np.int32]) -> Items:
 
 
 def rows_of_test_set(
-    test_set: TestSet, table: TrialTable, index_root: Path, n_sessions: int
+    test_set: TestSet | str, table: TrialTable, index_root: Path, n_sessions: int
 ) -> NDArray[np.bool_] | None:
     """Find which rows of the index a named test set allows.
 
     Args:
         test_set: shared1000 (all test trials), 982 (those within the first 37 sessions), 515 (pictures that all eight
-            subjects saw three times), or val (validation trials, which are no test set).
+            subjects saw three times), val (validation trials, which are no test set), or a side experiment (all).
         table: The subject's index.
         index_root: Folder of the indices of all subjects.
         n_sessions: Sessions in the subject's index.
@@ -120,7 +121,7 @@ def rows_of_test_set(
     Raises:
         BadInputError: 982 without an index of 37 sessions, or 515 without the indices of all eight subjects.
     """
-    if test_set in ("shared1000", "val"):
+    if test_set in ("shared1000", "val") or test_set in SIDE_EXPERIMENTS:
         return None
     if test_set == "982":
         if n_sessions != 37:
@@ -143,7 +144,7 @@ def rows_of_test_set(
     return np.isin(table.nsd_id, np.array(sorted(common or ()), dtype=np.int32))
 
 
-def split_of(test_set: TestSet) -> Split:
+def split_of(test_set: TestSet | str) -> Split:
     """Say which split a test set lies in.
 
     Example:

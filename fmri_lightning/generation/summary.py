@@ -22,7 +22,9 @@ from fmri_lightning.generation.predictions import Predictions
 from fmri_lightning.generation.run_folder import LAYOUTS, encoder_name, result_path
 from fmri_lightning.generation.shards import PictureRecord, failures, finished_units
 from fmri_lightning.generation.writer import HELD_BACK
-from fmri_lightning.manifest import read_json, versions, write_json
+from fmri_lightning.index.prediction_only import in_words as in_words_of_index
+from fmri_lightning.index.prediction_only import is_prediction_only
+from fmri_lightning.manifest import Manifest, read_json, versions, write_json
 
 if TYPE_CHECKING:
     from fmri_lightning.generation.module import ReconstructionModule
@@ -46,6 +48,7 @@ class RunInfo:
         started: UTC, ISO 8601.
         started_s: Clock at the start.
         resumed: Whether pictures of an earlier run were found.
+        prediction_only: Experiment, task and a sentence, for an index that nothing is fitted on; else None.
     """
 
     found: FrontEnd
@@ -58,6 +61,7 @@ class RunInfo:
     started: str
     started_s: float
     resumed: bool
+    prediction_only: dict[str, Any] | None = None
 
     @classmethod
     def begin(
@@ -87,11 +91,17 @@ class RunInfo:
             started=_now(),
             started_s=time.monotonic(),
             resumed=resumed,
+            prediction_only=_prediction_only(data.index_manifest),
         )
 
     def about_predictions(self) -> dict[str, Any]:
         """Return the schema metadata of predictions.parquet."""
-        return {"inputs": self.hashes, "spaces": self.spaces, "mean_vector_cosine": self.found.mean_vector_cosine}
+        return {
+            "inputs": self.hashes,
+            "spaces": self.spaces,
+            "mean_vector_cosine": self.found.mean_vector_cosine,
+            **({} if self.prediction_only is None else {"prediction_only": self.prediction_only}),
+        }
 
 
 def finish_run(module: ReconstructionModule, info: RunInfo) -> None:
@@ -106,6 +116,8 @@ def finish_run(module: ReconstructionModule, info: RunInfo) -> None:
     """
     folder, table = module.run_folder, info.found.predictions
     _append_run(module, info)
+    if info.prediction_only is not None:
+        print(info.prediction_only["in_words"])
     if module.decoder_config.family == "none":
         print(folder / "predictions.parquet")
         return
@@ -149,6 +161,7 @@ def _summary(
     rows = [row for row in range(len(table)) if int(table.trial_id[row]) in drawn]
     cosines = table.cosine_pred_gt[rows].astype(np.float64)
     simulated, null = info.simulated, null_note(module.decoder_config)
+    only = info.prediction_only
     return {
         "subject": data.subject,
         "encoder": info.encoder,
@@ -160,6 +173,7 @@ def _summary(
         "mean_cosine": number(cosines.mean()) if len(rows) else None,
         "results": [_result(table, row) for row in rows],
         "condition": module.condition,
+        **({} if only is None else {"prediction_only": only}),
         # Only where it holds: what reads it must not take a score of these pictures for decoding.
         **({"null_decoder": null} if null else {}),
         "mean_vector_cosine": number(info.found.mean_vector_cosine),
@@ -176,7 +190,7 @@ def _summary(
         "n_samples": module.n_samples,
         "seed": module.run_seed,
         "trial_mode": data.trial_mode,
-        "test_set": data.test_set,
+        "test_set": data.test_set if only is None else only["experiment"],
         "n_test_set": len(data.items),
         **({} if module.low_level_ckpt is None else {"low_level": _low_level(module, info)}),
         **({} if choices is None else {"choices": choices}),
@@ -204,6 +218,13 @@ def _summary(
             "versions": versions(),
         },
     }
+
+
+def _prediction_only(index: Manifest | None) -> dict[str, Any] | None:
+    """Say of which experiment a prediction-only run is; None for a run of NSD proper."""
+    if index is None or not is_prediction_only(index):
+        return None
+    return {"experiment": index.config["source"], "task": index.config["task"], "in_words": in_words_of_index(index)}
 
 
 def _low_level(module: ReconstructionModule, info: RunInfo) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmri_lightning.errors import BadInputError, UsageError
+from fmri_lightning.index.prediction_only import SIDE_EXPERIMENTS, in_words, is_prediction_only
 from fmri_lightning.index.sources import SOURCES, IndexRequest
 from fmri_lightning.locks import run_lock
 from fmri_lightning.manifest import Manifest
-from fmri_lightning.records import TrialTable
+from fmri_lightning.records import STIMULUS_CATEGORIES, TrialTable
 
 if TYPE_CHECKING:
     from fmri_lightning.index.annotation_table import Read
@@ -28,6 +29,8 @@ def index(
     split_file: Path | None = None,
     normalised: bool = False,
     annotations: Path | None = None,
+    task: str | None = None,
+    first_run: str | None = None,
     overwrite: bool = False,
 ) -> None:
     """List a subject's trials: which picture each one showed, and which split the picture is in.
@@ -36,7 +39,8 @@ def index(
         root: Folder of the data: the one that contains nsddata, nsddata_betas and nsddata_stimuli (nsd), that of
             MindEye2's files (mindeye2), one of your own (arrays), the one above webdataset_avg_split (mindeye1) or
             above processed_data (brain_diffuser), or that of the subjects' folders (algonauts).
-        source: Where the data come from: nsd, mindeye2, arrays, mindeye1, brain_diffuser or algonauts.
+        source: Where the data come from: nsd, mindeye2, arrays, mindeye1, brain_diffuser or algonauts, or for
+            prediction only nsd_imagery or nsd_synthetic.
             fmri_lightning/index/README.md describes each.
         subject: Subject, for instance subj01.
         sessions: all, first37 (the sessions behind the 982 test pictures of older papers), or a number.
@@ -47,6 +51,9 @@ def index(
         annotations: For nsd and mindeye2: folder of COCO's captions_*2017.json and instances_*2017.json, or a .npy of
             captions by nsd_id; by default nsddata_stimuli/stimuli/nsd/annotations of the root, where that is there.
             What the pictures show is written beside the index, which stays the same.
+        task: For nsd_imagery: vision (pictures that were seen) or imagery (that were imagined); by default none, and
+            nsd_imagery needs one. The two are separate indices: give each its own --out.
+        first_run: For nsd_imagery: visA or imgA_1, the first run of the betas; by default what the event files tell.
         overwrite: Replace an index that differs from the one to be written.
 
     Raises:
@@ -59,7 +66,11 @@ def index(
         raise UsageError(f"--split_file and --normalised go with --source arrays, not with {source}")
     if source not in NSD_PICTURES and annotations is not None:
         raise UsageError(f"--annotations go with the pictures of NSD ({', '.join(NSD_PICTURES)}), not with {source}")
-    made = SOURCES[source](IndexRequest(Path(root), subject, str(sessions), split_file, normalised))
+    if source != "nsd_imagery" and (task is not None or first_run is not None):
+        raise UsageError(f"--task and --first_run go with --source nsd_imagery, not with {source}")
+    if source in SIDE_EXPERIMENTS and str(sessions) != "all":
+        raise UsageError(f"{source} is one session; leave --sessions out")
+    made = SOURCES[source](IndexRequest(Path(root), subject, str(sessions), split_file, normalised, task, first_run))
     config = {
         "source": source,
         "root": Path(root).as_posix(),
@@ -90,6 +101,7 @@ def _write(
     if not overwrite:
         _refuse_other(folder, table_hash(made.table), made.facts)
     with run_lock(folder):
+        _write_categories(folder / STIMULUS_CATEGORIES, made.categories)
         manifest = write_index(out, subject, made.table, made.inputs, config)
         stale = remove_stale(out, subject)
         told = None if read is None else write_annotations(out, subject, read)
@@ -98,6 +110,18 @@ def _write(
         _say_annotations(told)
     elif stale:
         print("The annotations of the index that was there before are gone; --annotations DIR brings new ones.")
+
+
+def _write_categories(path: Path, categories: dict[int, tuple[str, ...]]) -> None:
+    """Write what scores are shown apart by; an older table of another index goes."""
+    from fmri_lightning.manifest import atomic_path
+
+    path.unlink(missing_ok=True)
+    if not categories:
+        return
+    lines = [f"{nsd_id},{name}" for nsd_id, names in categories.items() for name in names]
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join(["nsd_id,category", *lines]) + "\n", encoding="utf-8")
 
 
 def _refuse_other(folder: Path, new_hash: str, facts: dict[str, Any]) -> None:
@@ -127,6 +151,16 @@ def _say(folder: Path, manifest: Manifest, table: TrialTable) -> None:
     )
     print(folder / "index.parquet")
     print(f"{manifest.config['subject']}: {manifest.config['n_sessions']} sessions, {len(table)} trials; {counts}")
+    if is_prediction_only(manifest):
+        print(f"{in_words(manifest)}; nothing can be fitted on this index")
+    for name, what in (
+        ("without_picture", "no picture there, left out"),
+        ("flat_in_the_square", "one colour, left out"),
+    ):
+        if manifest.config.get(name):
+            print(f"{what}: {', '.join(map(str, manifest.config[name]))}")
+    if "run_order_from" in manifest.config:
+        print(f"order of runs from {manifest.config['run_order_from']}: {', '.join(manifest.config['run_order'])}")
     if "test_set" in manifest.config:
         print(f"test set: {manifest.config['test_set']}")
     if manifest.config["simulated"]:

@@ -21,6 +21,8 @@ class IndexRequest:
         sessions: "all", "first37" or a number of first sessions.
         split_file: Arrays only: table of stimulus and split.
         normalised: Arrays only: the betas come z-scored or averaged.
+        task: nsd_imagery only: "vision" or "imagery".
+        first_run: nsd_imagery only: first run of the session, where the files do not tell.
     """
 
     root: Path
@@ -28,6 +30,8 @@ class IndexRequest:
     sessions: str = "all"
     split_file: Path | None = None
     normalised: bool = False
+    task: str | None = None
+    first_run: str | None = None
 
 
 def _nsd(request: IndexRequest) -> SubjectIndex:
@@ -66,6 +70,18 @@ def _algonauts(request: IndexRequest) -> SubjectIndex:
     return index_algonauts(request.root, request.subject, request.sessions)
 
 
+def _nsd_imagery(request: IndexRequest) -> SubjectIndex:
+    from fmri_lightning.index.nsd_imagery import index_imagery
+
+    return index_imagery(request.root, request.subject, request.task, request.first_run)
+
+
+def _nsd_synthetic(request: IndexRequest) -> SubjectIndex:
+    from fmri_lightning.index.nsd_synthetic import index_synthetic
+
+    return index_synthetic(request.root, request.subject)
+
+
 SOURCES: dict[str, Callable[[IndexRequest], SubjectIndex]] = {
     "nsd": _nsd,
     "mindeye2": _mindeye2,
@@ -73,5 +89,7 @@ SOURCES: dict[str, Callable[[IndexRequest], SubjectIndex]] = {
     "mindeye1": _mindeye1,
     "brain_diffuser": _brain_diffuser,
     "algonauts": _algonauts,
+    "nsd_imagery": _nsd_imagery,
+    "nsd_synthetic": _nsd_synthetic,
 }
 """By the name that --source takes; each has a section in the data guide, fmri_lightning/index/README.md."""

@@ -10,6 +10,7 @@ from fmri_lightning.index.algonauts_stimuli import ALGONAUTS_IMAGES, AlgonautsSt
 from fmri_lightning.index.brain_diffuser import PROCESSED
 from fmri_lightning.index.brain_diffuser_stimuli import BrainDiffuserStimuli
 from fmri_lightning.index.coco_stimuli import COCO, CocoStimuli
+from fmri_lightning.index.experiment_stimuli import WithExperiments, holds_experiments, open_experiment
 from fmri_lightning.index.folder_stimuli import OWN_STIMULI, SUFFIXES, FolderStimuli
 from fmri_lightning.index.mindeye1 import FOLDER as MINDEYE1
 from fmri_lightning.index.mindeye1_stimuli import MindEye1Stimuli
@@ -40,8 +41,13 @@ FORMS = {
 """Where a data root may hold its pictures; an asterisk stands for any subject's number."""
 
 
-def open_stimuli(root: Path | str | None = None, images: Path | str | None = None) -> StimulusSource:
+def open_stimuli(
+    root: Path | str | None = None, images: Path | str | None = None, experiment: str | None = None
+) -> StimulusSource:
     """Open the pictures of a data root or of a folder.
+
+    Pictures of NSD-Imagery and NSD-synthetic are read by their own ids (100,000 and on, 200,000 and on) wherever the
+    root holds them; they are not among the ``ids`` of the root's catalogue.
 
     Args:
         root: Folder that contains ``nsddata_stimuli/`` with nsd_stimuli.hdf5 or with COCO photographs,
@@ -51,30 +57,38 @@ def open_stimuli(root: Path | str | None = None, images: Path | str | None = Non
             place.
         images: A folder of pictures. Ids come from names such as ``nsd00123.png``; where no file is named so,
             they are the position in the sorted list of names.
+        experiment: "nsd_imagery" or "nsd_synthetic": these pictures of the root and no others.
 
     Returns:
         The source.
 
     Raises:
-        UsageError: If not exactly one of the two is given.
+        UsageError: If not exactly one of the two is given, or the experiment is unknown.
         BadInputError: If nothing readable is there, or two forms of which neither is the original.
     """
     if (root is None) == (images is None):
         raise UsageError("give the pictures by --root (an NSD tree) or by --images (a folder), one of the two")
     if root is None:
         return FolderStimuli(Path(str(images)))
-    form = _form(Path(root))
+    if experiment is not None:
+        return open_experiment(Path(root), experiment)
+    catalogue = _catalogue(Path(root))
+    return WithExperiments(Path(root), catalogue) if holds_experiments(Path(root)) else catalogue
+
+
+def _catalogue(root: Path) -> StimulusSource:
+    form = _form(root)
     if form == COCO:
-        return CocoStimuli(Path(root))
+        return CocoStimuli(root)
     if form == OWN_STIMULI:
-        return FolderStimuli(Path(root) / OWN_STIMULI)
+        return FolderStimuli(root / OWN_STIMULI)
     if form == MINDEYE1:
-        return MindEye1Stimuli(Path(root))
+        return MindEye1Stimuli(root)
     if form == PROCESSED:
-        return BrainDiffuserStimuli(Path(root))
+        return BrainDiffuserStimuli(root)
     if form == ALGONAUTS_IMAGES:
-        return AlgonautsStimuli(Path(root))
-    return MindEyeStimuli(Path(root)) if form == MINDEYE_IMAGES else NSDStimuli(Path(root))
+        return AlgonautsStimuli(root)
+    return MindEyeStimuli(root) if form == MINDEYE_IMAGES else NSDStimuli(root)
 
 
 def holds_stimuli(root: Path) -> bool:
@@ -89,13 +103,16 @@ def holds_stimuli(root: Path) -> bool:
     return bool(_present(root))
 
 
-def stimuli_identity(root: Path | str | None = None, images: Path | str | None = None) -> str:
+def stimuli_identity(
+    root: Path | str | None = None, images: Path | str | None = None, experiment: str | None = None
+) -> str:
     """Tell a set of pictures from another: the same ids of another tree are other pictures.
 
     Args:
         root: Data root; identified by size, head and tail of its file, by the catalogue's crops with the names and
             sizes of the COCO photographs, or like a folder.
         images: Folder of pictures; identified by names and sizes.
+        experiment: "nsd_imagery" or "nsd_synthetic": these pictures of the root.
 
     Returns:
         A short text.
@@ -103,6 +120,8 @@ def stimuli_identity(root: Path | str | None = None, images: Path | str | None =
     Raises:
         BadInputError: If the root holds no pictures, or they cannot be read.
     """
+    if root is not None and experiment is not None:
+        return open_experiment(Path(root), experiment).identity()
     if root is not None:
         form = _form(Path(root))
         if form == COCO:

@@ -25,12 +25,14 @@ class SubjectIndex:
         inputs: A hash per file that decided the table.
         n_catalogue: Pictures in the catalogue.
         facts: What the source says of itself, for the manifest.
+        categories: nsd_id to what scores are shown apart by; written beside the index where the source knows them.
     """
 
     table: TrialTable
     inputs: dict[str, str]
     n_catalogue: int
     facts: dict[str, Any] = field(default_factory=dict)
+    categories: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
 
 def sessions_to_keep(sessions: str, session: NDArray[np.integer], subject: str) -> NDArray[np.bool_]:

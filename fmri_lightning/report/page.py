@@ -73,6 +73,7 @@ class Page:
             "verdicts": [verdict(run, self.protocol) for run in runs],
             "simulated": any(run.summary.get("simulated") for run in runs),
             "absent": list(self.absent),
+            "only_predicted": [run for run in runs if run.summary.get("prediction_only")],
             "nulls": [run for run in runs if run.null_decoder],
             "mini": any(uses_mini_models(run) for run in runs),
             "held_out": all(fitted_here(run) for run in runs),

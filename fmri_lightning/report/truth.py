@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fmri_lightning.errors import BadInputError
+from fmri_lightning.index.experiment_stimuli import WithExperiments
 from fmri_lightning.index.stimuli import open_stimuli
 from fmri_lightning.report.runs import ReportRun
 
@@ -61,7 +62,8 @@ def read_truth(runs: Iterable[ReportRun], root: Path | None) -> Truth:
         pictures: dict[int, np.ndarray] = {}
         for place in places:
             source = open_stimuli(place)
-            ids = np.intersect1d(np.array(sorted(wanted), dtype=np.int32), source.ids)
+            asked = np.array(sorted(wanted), dtype=np.int32)
+            ids = source.present(asked) if isinstance(source, WithExperiments) else np.intersect1d(asked, source.ids)
             pictures |= dict(zip(ids.tolist(), _read(source, ids), strict=True))
         return Truth(pictures)
     except BadInputError as error:

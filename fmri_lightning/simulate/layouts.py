@@ -91,8 +91,23 @@ WRITERS: dict[str, Callable[[Path, Experiment, Plan], Layout]] = {
 }
 """By the name that --layout takes; ``plan.LAYOUTS`` lists the same."""
 
+
+def _imagery(root: Path, experiment: Experiment, plan: Plan) -> Extra:
+    from fmri_lightning.simulate.imagery_tree import ImageryTree
+
+    return ImageryTree(root, experiment, plan.seed)
+
+
+def _synthetic(root: Path, experiment: Experiment, plan: Plan) -> Extra:
+    from fmri_lightning.simulate.synthetic_tree import SyntheticTree
+
+    return SyntheticTree(root, experiment, plan.seed)
+
+
 EXTRA_WRITERS: dict[str, Callable[[Path, Experiment, Plan], Extra]] = {
     "coco": _coco,
     "fsaverage": _fsaverage,
+    "imagery": _imagery,
+    "synthetic": _synthetic,
 }
 """By the names that --also takes; ``plan.EXTRAS`` lists the same."""

@@ -136,16 +136,21 @@ def write_betas(folder: Path, session: int, stored: npt.NDArray[np.int16], brain
         brain: Geometry, V voxels; voxels outside are 0.
         nifti: Write the NIfTI file too.
     """
+    write_beta_file(folder, f"betas_session{session:02d}", stored, brain, nifti)
+
+
+def write_beta_file(folder: Path, stem: str, stored: npt.NDArray[np.int16], brain: Brain, nifti: bool = False) -> None:
+    """Write betas int16 (T, V) as volumes to a file of any name; see :func:`write_betas`."""
     n_trials = len(stored)
     x, y, z = brain.shape
     i, j, k = brain.ijk.T
     volume = np.zeros((n_trials, z, y, x), dtype="<i2")
     volume[:, k, j, i] = stored
     folder.mkdir(parents=True, exist_ok=True)
-    with h5py.File(folder / f"betas_session{session:02d}.hdf5", "w") as file:
+    with h5py.File(folder / f"{stem}.hdf5", "w") as file:
         file.create_dataset("betas", data=volume, chunks=(n_trials, 1, 1, 1))
     if nifti:
-        write_nifti(folder / f"betas_session{session:02d}.nii.gz", volume.T, level=1)
+        write_nifti(folder / f"{stem}.nii.gz", volume.T, level=1)
 
 
 def write_regions(root: Path, subject: int, brain: Brain) -> None:
@@ -179,9 +184,8 @@ def write_ncsnr(folder: Path, brain: Brain, ncsnr: npt.NDArray[np.float64]) -> N
 
 def write_expdesign(path: Path, experiment: Experiment) -> None:
     """Write nsd_expdesign.mat, MATLAB version 5, everything 1-based."""
-    buffer = io.BytesIO()
-    savemat(
-        buffer,
+    write_mat(
+        path,
         {
             "masterordering": experiment.masterordering[None].astype(np.uint16),
             "subjectim": experiment.subjectim.astype(np.int32),
@@ -190,6 +194,12 @@ def write_expdesign(path: Path, experiment: Experiment) -> None:
             "stimpattern": experiment.stimpattern(),
         },
     )
+
+
+def write_mat(path: Path, arrays: dict[str, Any]) -> None:
+    """Write a file of MATLAB version 5 that does not tell when it was written."""
+    buffer = io.BytesIO()
+    savemat(buffer, arrays)
     # The first 116 bytes are a comment in which scipy writes the time of day.
     comment = b"MATLAB 5.0 MAT-file, simulated experiment of fmri-lightning"
     path.parent.mkdir(parents=True, exist_ok=True)

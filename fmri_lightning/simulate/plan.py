@@ -9,7 +9,7 @@ from typing import Any
 from fmri_lightning.errors import UsageError
 
 LAYOUTS = ("nsd", "mindeye2", "mindeye1", "brain_diffuser", "algonauts")
-EXTRAS: tuple[str, ...] = ("coco", "fsaverage")
+EXTRAS: tuple[str, ...] = ("coco", "fsaverage", "imagery", "synthetic")
 """What --also can write beside NSD's layout."""
 ALGONAUTS_TEST_SESSIONS = 3
 """Sessions at the end of every subject from which the challenge took its test pictures."""

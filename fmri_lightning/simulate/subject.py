@@ -18,6 +18,9 @@ from fmri_lightning.simulate.voxels import draw_ncsnr, voxel_signals
 
 FloatArray = npt.NDArray[np.float32]
 
+_SUBJECT = 500
+"""Key of the random numbers that tuning and reliability of a subject are drawn from."""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -117,7 +120,7 @@ def make_subject(number: int, nsdgeneral_voxels: int, maps: FloatArray, meaning:
     Returns:
         The subject.
     """
-    rng = np.random.default_rng([seed, number, 500])
+    rng = np.random.default_rng([seed, number, _SUBJECT])
     brain = make_brain(number, nsdgeneral_voxels, seed)
     signals = voxel_signals(maps, meaning, brain, rng)
     ncsnr = draw_ncsnr(brain, rng)
@@ -127,6 +130,23 @@ def make_subject(number: int, nsdgeneral_voxels: int, maps: FloatArray, meaning:
     total_sd[clipped], ncsnr[clipped], ncsnr[constant] = RECIPE.clipped_sd_psc, 0.05, 0.0
     noise = make_noise_model(brain, signals, ncsnr)
     return Subject(number, brain, signals, ncsnr, total_sd, noise, clipped, constant)
+
+
+def signals_of_more(subject: Subject, maps: FloatArray, meaning: Meaning, n_own: int, seed: int) -> FloatArray:
+    """Return how the voxels of a subject respond to pictures outside its list.
+
+    Args:
+        subject: As :func:`make_subject` drew it.
+        maps: float32 (n_own + n, N_CHANNELS, GRID * GRID): channels of its own pictures, then of the others.
+        meaning: Of the same pictures.
+        n_own: Pictures of its list; they set every scale, as they did when the subject was drawn.
+        seed: Seed of the simulation.
+
+    Returns:
+        float32 (n, V), noiseless responses in standard deviations of those to its own pictures.
+    """
+    rng = np.random.default_rng([seed, subject.number, _SUBJECT])
+    return voxel_signals(maps, meaning, subject.brain, rng, n_own)[n_own:]
 
 
 class Scanning:

@@ -71,27 +71,32 @@ def draw_early_tuning(brain: Brain, voxels: npt.NDArray[np.int64], rng: np.rando
     return EarlyTuning(field.astype(np.float32), weights.astype(np.float32))
 
 
-def early_signal(maps: FloatArray, tuning: EarlyTuning) -> FloatArray:
+def early_signal(maps: FloatArray, tuning: EarlyTuning, reference: int | None = None) -> FloatArray:
     """Return the response of early voxels to pictures.
 
     Args:
         maps: float32 (n_pictures, N_CHANNELS, GRID * GRID) of :func:`pyramid.channel_maps`.
         tuning: Of n_voxels voxels.
+        reference: Scale by the first so many pictures; None for all.
 
     Returns:
-        float32 (n_pictures, n_voxels), mean 0 and standard deviation 1 over the pictures.
+        float32 (n_pictures, n_voxels), mean 0 and standard deviation 1 over the pictures of the reference.
     """
     signal = np.zeros((len(maps), tuning.field.shape[1]), dtype=np.float32)
     for channel in range(N_CHANNELS):
         pooled = maps[:, channel] @ tuning.field
         if channel < N_ENERGY:
-            pooled = np.log1p(pooled / max(float(np.median(maps[:, channel])), 1e-9))
-        signal += standardise(pooled) * tuning.weights[channel]
-    return standardise(signal)
+            pooled = np.log1p(pooled / max(float(np.median(maps[:reference, channel])), 1e-9))
+        signal += standardise(pooled, reference) * tuning.weights[channel]
+    return standardise(signal, reference)
 
 
 def higher_signal(
-    meaning: Meaning, brain: Brain, voxels: npt.NDArray[np.int64], rng: np.random.Generator
+    meaning: Meaning,
+    brain: Brain,
+    voxels: npt.NDArray[np.int64],
+    rng: np.random.Generator,
+    reference: int | None = None,
 ) -> FloatArray:
     """Return the response of higher voxels to the meaning of pictures.
 
@@ -103,24 +108,26 @@ def higher_signal(
         brain: Geometry of the subject.
         voxels: int64 (n_voxels,), rows of ``brain``.
         rng: Random generator.
+        reference: Scale by the first so many pictures; None for all.
 
     Returns:
-        float32 (n_pictures, n_voxels), mean 0 and standard deviation 1 over the pictures.
+        float32 (n_pictures, n_voxels), mean 0 and standard deviation 1 over the pictures of the reference.
     """
-    attributes = standardise(meaning.attributes)
+    attributes = standardise(meaning.attributes, reference)
     n_attributes, hidden = attributes.shape[1], RECIPE.hidden_units
     mixing = np.zeros((n_attributes, hidden), dtype=np.float32)
     for unit in range(hidden):
         chosen = rng.choice(n_attributes, min(_CONJUNCTION, n_attributes), replace=False)
         mixing[chosen, unit] = rng.normal(size=len(chosen))
-    drives = standardise(attributes @ mixing)
-    units = standardise(np.maximum(drives - rng.uniform(*RECIPE.threshold, hidden).astype(np.float32), 0.0))
-    drive = standardise(units @ _readout(brain.ijk[voxels], hidden, rng))
-    domains = standardise(meaning.domains)
+    drives = standardise(attributes @ mixing, reference)
+    above = np.maximum(drives - rng.uniform(*RECIPE.threshold, hidden).astype(np.float32), 0.0)
+    units = standardise(above, reference)
+    drive = standardise(units @ _readout(brain.ijk[voxels], hidden, rng), reference)
+    domains = standardise(meaning.domains, reference)
     for column, domain in enumerate(DOMAINS):
         selective = brain.labels[f"floc-{domain}"][voxels] > 0
         drive[:, selective] += 1.2 * domains[:, column : column + 1]
-    return standardise(np.tanh(RECIPE.output_gain * standardise(drive)))
+    return standardise(np.tanh(RECIPE.output_gain * standardise(drive, reference)), reference)
 
 
 def _readout(ijk: npt.NDArray[np.int64], hidden: int, rng: np.random.Generator) -> FloatArray:
@@ -139,7 +146,9 @@ def _readout(ijk: npt.NDArray[np.int64], hidden: int, rng: np.random.Generator) 
     return readout
 
 
-def voxel_signals(maps: FloatArray, meaning: Meaning, brain: Brain, rng: np.random.Generator) -> FloatArray:
+def voxel_signals(
+    maps: FloatArray, meaning: Meaning, brain: Brain, rng: np.random.Generator, reference: int | None = None
+) -> FloatArray:
     """Return the noiseless response of all voxels of a subject to its pictures.
 
     Args:
@@ -147,18 +156,19 @@ def voxel_signals(maps: FloatArray, meaning: Meaning, brain: Brain, rng: np.rand
         meaning: Of the same pictures.
         brain: Geometry of the subject, V voxels.
         rng: Random generator.
+        reference: Scale by the first so many pictures, so that further ones change nothing in them; None for all.
 
     Returns:
-        float32 (n_pictures, V), standardised over the pictures; 0 outside the cortex.
+        float32 (n_pictures, V), standardised over the pictures of the reference; 0 outside the cortex.
     """
     signal = np.zeros((len(maps), len(brain.ijk)), dtype=np.float32)
     seeing = np.flatnonzero(brain.semantic < 1)
     understanding = np.flatnonzero(brain.cortex & (brain.semantic > 0))
-    early = early_signal(maps, draw_early_tuning(brain, seeing, rng))
+    early = early_signal(maps, draw_early_tuning(brain, seeing, rng), reference)
     signal[:, seeing] += early * np.sqrt(1 - brain.semantic[seeing]).astype(np.float32)
-    higher = higher_signal(meaning, brain, understanding, rng)
+    higher = higher_signal(meaning, brain, understanding, rng, reference)
     signal[:, understanding] += higher * np.sqrt(brain.semantic[understanding]).astype(np.float32)
-    return standardise(signal)
+    return standardise(signal, reference)
 
 
 def draw_ncsnr(brain: Brain, rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -185,9 +195,13 @@ def draw_ncsnr(brain: Brain, rng: np.random.Generator) -> npt.NDArray[np.float64
     return np.minimum(ncsnr, RECIPE.ncsnr_cap)
 
 
-def standardise(values: npt.NDArray[np.floating]) -> FloatArray:
-    """Return columns with mean 0 and standard deviation 1, float32; constant columns become 0."""
-    centred = values - values.mean(axis=0, dtype=np.float64)
-    spread = np.sqrt((centred**2).mean(axis=0, dtype=np.float64))
+def standardise(values: npt.NDArray[np.floating], reference: int | None = None) -> FloatArray:
+    """Return columns with mean 0 and standard deviation 1 over the first ``reference`` rows, or over all, float32.
+
+    Columns that are constant there become 0.
+    """
+    mean = values[:reference].mean(axis=0, dtype=np.float64)
+    centred = values - mean
+    spread = np.sqrt((centred[:reference] ** 2).mean(axis=0, dtype=np.float64))
     scores: FloatArray = (centred / np.where(spread > 1e-6, spread, np.inf)).astype(np.float32)
     return scores

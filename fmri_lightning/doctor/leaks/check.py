@@ -13,8 +13,10 @@ from fmri_lightning.doctor.leaks.fingerprint import check_fingerprint
 from fmri_lightning.doctor.leaks.gallery import check_results
 from fmri_lightning.doctor.leaks.loras import check_lora
 from fmri_lightning.doctor.leaks.parts import RunParts
+from fmri_lightning.doctor.leaks.prediction_only import check_prediction_only
 from fmri_lightning.doctor.leaks.reliabilities import check_reliability
 from fmri_lightning.doctor.leaks.ridge import check_ridge
+from fmri_lightning.index.prediction_only import is_prediction_only
 
 OPTIONAL = ("index", "betas", "clip_cache", "target_cache", "encoder", "adapter", "calibration", "reliability")
 
@@ -32,6 +34,9 @@ def check_run(run: Path) -> Iterator[str]:
         BadInputError: At the first leak or mismatch; it names file, statistic and stimuli or trials.
     """
     parts = RunParts.open(run)
+    if is_prediction_only(parts.index):
+        yield from check_prediction_only(parts)
+        return
     yield from _check_brain(parts)
     for name, cache in parts.caches.items():
         yield check_cache(name, cache, parts)

@@ -139,11 +139,13 @@ def declared_space(config: DecoderConfig, data: ReconstructionDataModule | None 
         The space of ``--data.clip_cache``.
 
     Raises:
-        UsageError: The run has no cache or no index.
+        UsageError: The run has no cache, no index or no training stimuli.
         BadInputError: The stimuli are not there.
     """
     if data is None or data.clip_cache is None or data.table is None:
         raise UsageError("family nearest_neighbour needs --data.clip_cache FILE and --data.index_root DIR")
+    if not len(training_ids(data.table)):
+        raise UsageError("family nearest_neighbour searches training stimuli, and a prediction-only index has none")
     _root(data)
     return EmbeddingCache.open(data.clip_cache).space
 

@@ -86,6 +86,7 @@ def _provenance_of(run: ReportRun, share: bool) -> dict[str, str]:
         "resolution": decoder.get("resolution"),
         "trial mode": summary.get("trial_mode"),
         "test set": _test_set(summary),
+        "prediction only": (summary.get("prediction_only") or {}).get("in_words"),
         "pictures": summary.get("n_generated"),
         "failures": len(summary.get("failures") or []),
         "gallery of neighbours": _plain(summary.get("gallery")),
