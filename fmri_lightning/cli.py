@@ -44,7 +44,7 @@ class Command:
 COMMANDS: dict[str, Command] = {
     "demo": Command("run every stage on a simulated brain and end with a page", "fmri_lightning.demo:demo"),
     "simulate": Command(
-        "write a simulated brain in the layout of NSD or MindEye2", "fmri_lightning.simulate.command:simulate"
+        "write a simulated brain in the layout of NSD or another", "fmri_lightning.simulate.command:simulate"
     ),
     "index": Command("list which trial showed which picture, and split", "fmri_lightning.index.command:index"),
     "betas": Command("read betas, z-score, scale, choose voxels", "fmri_lightning.betas.command:betas"),

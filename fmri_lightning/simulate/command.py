@@ -57,8 +57,8 @@ def simulate(
     session. The tree says that it is simulated in SIMULATED.json, which holds all numbers.
 
     Layout nsd holds whole-brain betas, label volumes and the design; layout mindeye2 holds what MindEye2 published of
-    NSD: z-scored betas of nsdgeneral and tars of behaviour; layouts mindeye1 and brain_diffuser a row a picture, as
-    MindEye1 and brain-diffuser have them. The same seed gives the same brain in all.
+    NSD: z-scored betas of nsdgeneral and tars of behaviour; layouts mindeye1, brain_diffuser and algonauts a
+    sample or row a picture, as these have them. The same seed gives the same brain in all.
 
     The same arguments give the same bytes. An existing tree of the same arguments is left as it is.
 
