@@ -77,8 +77,9 @@ def simulate(
         size_px: Side of a picture in pixels.
         nifti: Layout nsd only: write betas as NIfTI too, for no session, the first of each subject, or all; by default
             the first.
-        also: Layout nsd only: what else to write beside, names with commas between: fsaverage (betas on the average
-            surface); by default nothing.
+        also: Layout nsd only: what else to write beside, names with commas between: coco (captions and objects),
+            fsaverage (betas on the average surface), imagery and synthetic (NSD's side experiments); by default
+            nothing.
         overwrite: Replace another simulation in this folder. Anything else is never touched.
         dry_run: Print what would be written and stop.
 
