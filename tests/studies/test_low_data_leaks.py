@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 
+from fmri_lightning.betas.preprocess import Preprocess
 from fmri_lightning.cli import main
 from fmri_lightning.embeddings.cache import EmbeddingCache
 from fmri_lightning.encoder.load import load_encoder
+from fmri_lightning.index.table import read_index
 from tests.studies.small_study import SESSIONS, SUBJECT, write_tree
 
 
@@ -76,3 +79,21 @@ def test_what_is_fitted_on_the_first_session_never_saw_a_later_one(untouched, tm
     # T0 takes mean and deviation of later train trials, which their order does not change.
     assert same < 1e-4 if change is permute_train else same > 1e-2
     assert np.abs(predictions(untouched, SESSIONS) - predictions(changed, SESSIONS)).max() > 1e-2
+
+
+def test_test_items_pass_through_the_components_of_the_point_and_not_of_the_whole(untouched):
+    table = read_index(untouched / "sessions04" / "nsd_index", SUBJECT)
+    betas = np.load(untouched / "sessions04" / "betas" / SUBJECT / "betas.npy")
+    test = table.split == "test"
+    means = np.stack(
+        [betas[test & (table.nsd_id == picture)].mean(axis=0) for picture in np.unique(table.nsd_id[test])]
+    )
+    for n_sessions, other in ((1, SESSIONS), (SESSIONS, 1)):
+        folder = untouched / f"sessions{n_sessions:02d}"
+        encoder = load_encoder(folder / "checkpoints" / "ridge" / "seed42" / "ridge" / SUBJECT / "ridge.ckpt")
+        found = {
+            n: encoder(Preprocess.load(untouched / f"sessions{n:02d}" / "preproc" / SUBJECT)(torch.from_numpy(means)))
+            for n in (n_sessions, other)
+        }
+        assert np.allclose(predictions(untouched, n_sessions), found[n_sessions], atol=1e-3)
+        assert not np.allclose(predictions(untouched, n_sessions), found[other], atol=1e-1)
