@@ -70,7 +70,7 @@ def test_doctor_names_what_failed_and_goes_on(nsd, capsys):
 
 
 def test_a_folder_of_neither_layout_is_refused(tmp_path):
-    with pytest.raises(BadInputError, match="holds neither nsddata nor COCO_73k_subj_indices"):
+    with pytest.raises(BadInputError, match="holds none of nsddata, COCO_73k_subj_indices"):
         list(check_files(tmp_path, "subj01"))
 
 

@@ -88,5 +88,5 @@ def test_the_challenges_files(tmp_path):
     wrong = failed(tiny.root)
     assert "picture 8 is missing" in wrong["training pictures"]
     shutil.rmtree(tiny.root / "subj01")
-    with pytest.raises(BadInputError, match="holds neither nsddata nor"):
+    with pytest.raises(BadInputError, match="holds none of nsddata"):
         found(tiny.root)

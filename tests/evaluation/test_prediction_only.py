@@ -53,7 +53,7 @@ def test_the_caveat_says_which_trials(run):
 
 
 def test_sets_are_shown_apart(run):
-    groups = groups_of(run.ids, categories_of(run))
+    groups = groups_of(run.ids, categories_of(run).categories)
     assert {name: members.sum() for name, members in groups.items()} == {
         "set A": 6, "set B": 6, "set C": 6, "vision": 18,
     }  # fmt: skip
