@@ -96,5 +96,5 @@ def test_captions_of_other_rows_fail_theirs(trees, tmp_path):
 
 
 def test_a_folder_of_none_of_the_layouts_is_refused(tmp_path):
-    with pytest.raises(BadInputError, match=r"holds none of nsddata, .* the files of MindEye2, MindEye1 or brain-d"):
+    with pytest.raises(BadInputError, match=r"holds none of nsddata, .* the files of MindEye2, MindEye1, brain-d"):
         list(check_files(tmp_path, "subj01"))
