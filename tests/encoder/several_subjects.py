@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fmri_lightning.betas.artefact import save_preprocess
 from fmri_lightning.betas.fit import PreprocessConfig, fit_preprocess
@@ -34,6 +36,7 @@ class World:
         own: Pictures that one subject alone sees, three times each.
         test: Pictures that all subjects see, three times each.
         subjects: How many there are; each has other pictures.
+        noise_seed: Of trial order and noise, with the same pictures and brains.
     """
 
     folder: Path
@@ -44,6 +47,7 @@ class World:
     subjects: int = 5
     voxels: int = 1000
     seed: int = 0
+    noise_seed: int = 0
 
     @property
     def sessions(self) -> int:
@@ -74,7 +78,7 @@ class World:
 
     def trials(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Position among all pictures of every trial (n,), and betas (n, V)."""
-        rng, brain = np.random.default_rng([self.seed, 2, number]), self.brain(number)
+        rng, brain = np.random.default_rng([self.seed, 2, number, self.noise_seed]), self.brain(number)
         first = self.test + (number - 1) * self.own
         seen = np.r_[np.arange(self.test), np.arange(first, first + self.own)]
         shown = rng.permutation(np.repeat(seen, REPEATS))
@@ -85,16 +89,19 @@ class World:
         ]
         return shown, np.concatenate(blocks).astype(np.float32)
 
-    def write_subject(self, number: int, sessions: int | None = None, tree: str = "all", change_later=0.0) -> dict:
+    def write_subject(self, number: int, sessions: int | None = None, tree: str = "all", change_later=0.0, leak_test=False) -> dict:
         """Write index, betas and preprocessing of the first sessions; return arguments of EncoderDataModule.
 
-        ``change_later`` is added to all betas of sessions that are not written.
+        ``change_later`` is added to all betas of sessions that are not written; ``leak_test`` makes test pictures
+        training pictures of this subject.
         """
         subject = f"subj{number:02d}"
         shown, betas = self.trials(number)
         n = len(shown) if sessions is None else sessions * self.trials_per_session
         betas[n:] += change_later
         table = self._table(subject, shown).where(np.arange(len(shown)) < n)
+        if leak_test:
+            table = dataclasses.replace(table, split=np.where(table.split == "test", "train", table.split))
         folder = self.folder / tree
         write_index(folder / "index", subject, table, inputs={}, config={"source": "known-brain"})
         store = _write_store(folder, subject, betas[:n])
@@ -157,9 +164,6 @@ def _write_store(folder: Path, subject: str, betas: np.ndarray) -> BetaStore:
     store.mkdir(parents=True)
     np.save(store / "betas.npy", betas)
     ijk = np.zeros((betas.shape[1], 3), dtype=np.int32)
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     columns = {axis: ijk[:, number] for number, axis in enumerate("ijk")}
     columns["dropped"] = np.zeros(len(ijk), dtype=bool)
     pq.write_table(pa.table(columns), store / "voxels.parquet")
