@@ -89,7 +89,9 @@ class World:
         ]
         return shown, np.concatenate(blocks).astype(np.float32)
 
-    def write_subject(self, number: int, sessions: int | None = None, tree: str = "all", change_later=0.0, leak_test=False) -> dict:
+    def write_subject(
+        self, number: int, sessions: int | None = None, tree: str = "all", change_later=0.0, leak_test=False
+    ) -> dict:
         """Write index, betas and preprocessing of the first sessions; return arguments of EncoderDataModule.
 
         ``change_later`` is added to all betas of sessions that are not written; ``leak_test`` makes test pictures

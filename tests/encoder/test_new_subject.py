@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from fmri_lightning.cli import main
 from fmri_lightning.embeddings.cache import EmbeddingCache, write_cache
 from fmri_lightning.encoder.data import EncoderDataModule
 from fmri_lightning.encoder.load import load_encoder
@@ -188,3 +189,18 @@ def test_needs_data_of_its_own_class(few, trunk):
     with pytest.raises(UsageError, match="needs data of class NewSubjectDataModule, got EncoderDataModule"):
         trainer().fit(NewSubjectModule(str(trunk)), EncoderDataModule(**few))
     assert NewSubjectDataModule(**few).subject == "subj03"
+
+
+def test_the_commands_of_the_guide(world, few, tmp_path):
+    where = ["--model.root", str(tmp_path), "--trainer.default_root_dir", str(tmp_path / "runs")]
+    small_fit = [*where, "--trainer.max_steps", "6", "--trainer.accelerator", "cpu"]
+    data = [word for key, value in world.inputs().items() for word in (f"--data.{key}", value)]
+    subjects = ["--data.subjects", "[subj01,subj02]"]
+    assert main(["fit", "--config", "configs/encoder/shared.yaml", *data, *subjects, *small_fit]) == 0
+    trunk = str(tmp_path / "shared" / "trunk" / "shared.ckpt")
+    data = [word for key, value in few.items() for word in (f"--data.{key}", value)]
+    config = ["--config", "configs/encoder/new_subject.yaml"]
+    assert main(["fit", *config, *data, "--model.trunk", trunk, *small_fit]) == 0
+    assert load_encoder(tmp_path / "new_subject" / "subj03" / "new_subject.ckpt").subject == "subj03"
+    assert (tmp_path / "shared" / "trunk" / "fit.yaml").is_file()
+    assert main(["doctor", "--show", trunk]) == 0

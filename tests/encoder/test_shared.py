@@ -41,7 +41,10 @@ def rows_of(n, first=0):
 
 
 def steps_of(tensors, rows, epoch=0):
-    return [{name: one["nsd_ids"].tolist() for name, one in step.items()} for step in BalancedBatches(tensors, rows, lambda: epoch)]
+    return [
+        {name: one["nsd_ids"].tolist() for name, one in step.items()}
+        for step in BalancedBatches(tensors, rows, lambda: epoch)
+    ]
 
 
 def test_every_step_holds_as_many_rows_of_every_subject():
@@ -132,7 +135,7 @@ def test_what_is_trained_is_what_is_exported(fitted):
 
 
 def test_each_encoder_says_what_an_encoder_of_its_subject_says(world, fitted):
-    run, folder = fitted
+    folder = fitted[1]
     trunk = read_checkpoint(folder / "trunk" / "shared.ckpt", "trunk")["fmri_lightning"]
     for subject in ("subj01", "subj02"):
         alone = EncoderDataModule(**world.inputs(), subject=subject)
@@ -170,7 +173,9 @@ def test_starts_as_the_ridges(world, tmp_path):
     part = run.datamodule.parts["subj01"]
     features, reading = part.val_rows().features, run.datamodule.readings["subj01"]
     expected = (features @ reading.weight + reading.bias) * part.target_std + part.target_mean
-    torch.testing.assert_close(load_encoder(folder / "subj01" / "shared.ckpt")(features), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        load_encoder(folder / "subj01" / "shared.ckpt")(features), expected, atol=1e-4, rtol=1e-4
+    )
 
 
 def test_the_order_of_subjects_changes_nothing(world, fitted, tmp_path):
@@ -208,7 +213,9 @@ def test_nothing_of_the_network_depends_on_test_trials(world, fitted, tmp_path):
         np.save(path, betas)
     _, folder = fit_shared(other, tmp_path)
     for subject in ("subj01", "subj02"):
-        a, b = (read_checkpoint(where / subject / "shared.ckpt", "encoder")["state_dict"] for where in (folder, fitted[1]))
+        a, b = (
+            read_checkpoint(where / subject / "shared.ckpt", "encoder")["state_dict"] for where in (folder, fitted[1])
+        )
         assert all(torch.equal(a[key], b[key]) for key in a)
 
 

@@ -57,8 +57,8 @@ class SharedModule(MLPModule):
     def __init__(
         self,
         name: str = "shared",
-        hidden: int = 1024,
-        n_blocks: int = 2,
+        hidden: int = 512,
+        n_blocks: int = 1,
         dropout: float = 0.3,
         cosine_weight: float = 1.0,
         mse_weight: float = 0.5,

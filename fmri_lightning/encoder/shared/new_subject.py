@@ -23,8 +23,8 @@ class NewSubjectModule(SharedModule):
     """A new subject's input layer in front of the trunk of a shared network.
 
     Everything but the trunk comes from the new subject's own sessions: preprocessing, target statistics, ridge, the
-    epoch that is kept. The layer behind the ridge starts at the mean of those of the trunk's subjects; the trunk
-    waits for a share of the steps and then goes along at a lower rate.
+    epoch that is kept. The layer behind the ridge starts at the mean of those of the trunk's subjects. The trunk
+    may wait for a share of the steps and then go along at a rate of its own.
 
     Args:
         trunk: Checkpoint of the shared network, for instance checkpoints/shared/trunk/shared.ckpt.
@@ -51,8 +51,8 @@ class NewSubjectModule(SharedModule):
         self,
         trunk: str,
         name: str = "new_subject",
-        frozen_share: float = 0.5,
-        trunk_rate: float = 0.1,
+        frozen_share: float = 0.0,
+        trunk_rate: float = 1.0,
         allow_own: bool = False,
         dropout: float = 0.3,
         cosine_weight: float = 1.0,
