@@ -1,10 +1,10 @@
 """A new subject with few sessions, with and without a trunk that four others have trained: the table of the guide.
 
-    python tests/benchmarks/shared_trunk.py --folder DIR [--sessions 1 10] [--seed 0]
+    python tests/benchmarks/shared_trunk.py --folder DIR [--sessions 1 10] [--seed 1]
 
 Simulated subjects with one mind and five brains (tests/encoder/several_subjects.py), five sessions of 750 trials for
 each of the four. Everything is scored on 300 test pictures of the fifth, means over three repeats. Settings were chosen
-on seed 7; the table is of seed 0. Networks are made small: 256 hidden units, one block.
+on seeds 7 and 0; the table is of seed 1. Networks are made small: 256 hidden units, one block.
 """
 
 from __future__ import annotations
@@ -93,9 +93,9 @@ class Comparison:
             "residual": (MLPModule(name="residual", optimizer=adam(3e-4), **residual, **one), rows(), self.steps),
             "nothing": (SharedModule(name="nothing", optimizer=adam(1e-3), **SMALL, **one), alone, self.steps),
             "new_subject": (
-                NewSubjectModule(str(self.trunk), optimizer=adam(3e-4), frozen_share=0.0, trunk_rate=1.0, **one),
+                NewSubjectModule(str(self.trunk), optimizer=adam(1e-4), **one),
                 readings,
-                self.steps,
+                60,
             ),
         }
         found = {}
@@ -130,7 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--folder", type=Path, required=True, help="an empty folder for everything")
     parser.add_argument("--sessions", type=int, nargs="+", default=[1, 10])
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--trunk_steps", type=int, default=400)
     parser.add_argument("--steps", type=int, default=100)
     given = parser.parse_args()

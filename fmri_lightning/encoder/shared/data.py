@@ -106,6 +106,11 @@ class SharedDataModule(LightningDataModule):
         return {f"{name}/{key}": value for name, part in self.parts.items() for key, value in part.inputs.items()}
 
     @property
+    def reading_std(self) -> float:
+        """Standard deviation of what ridges read of pictures left out, mean over subjects."""
+        return sum(reading.std for reading in self.readings.values()) / len(self.readings)
+
+    @property
     def simulated(self) -> bool:
         """Whether any subject is simulated."""
         return any(part.simulated for part in self.parts.values())

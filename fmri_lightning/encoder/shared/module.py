@@ -178,7 +178,7 @@ class SharedModule(MLPModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write what the trunk is, and whom and what it saw."""
         data = self.data
-        checkpoint[BESIDE] = beside_weights(data.train_ids, data.val_ids)
+        checkpoint[BESIDE] = beside_weights(data.reading_std, data.train_ids, data.val_ids)
         description = {
             "kind": self.kind,
             "name": self.name,

@@ -51,8 +51,8 @@ class NewSubjectModule(SharedModule):
         self,
         trunk: str,
         name: str = "new_subject",
-        frozen_share: float = 0.0,
-        trunk_rate: float = 1.0,
+        frozen_share: float = 1.0,
+        trunk_rate: float = 0.1,
         allow_own: bool = False,
         dropout: float = 0.3,
         cosine_weight: float = 1.0,
@@ -79,7 +79,7 @@ class NewSubjectModule(SharedModule):
         self.frozen_share, self.trunk_rate = frozen_share, trunk_rate
 
     @property
-    def data(self) -> NewSubjectDataModule:
+    def data(self) -> NewSubjectDataModule:  # type: ignore[override]
         """The data module of the running trainer."""
         data = getattr(self.trainer, "datamodule", None)
         if not isinstance(data, NewSubjectDataModule):
@@ -92,13 +92,16 @@ class NewSubjectModule(SharedModule):
         """Name the checkpoint that is trained on; the subject's encoder is made from it."""
         return self.path_of(self.data.subject).parent / "fit" / f"{self.name}.ckpt"
 
-    def build(self) -> SharedMap:
+    def build(self) -> SharedMap:  # type: ignore[override]
         """Build the network around the trunk."""
         data = self.data
         trunk = load_trunk(self.trunk_path)
         space = next(iter(data.parts.values())).space
         require_foreign(trunk, data.subject, space, read_index(data.index_root, data.subject), self.allow_own)
         self.architecture = {**trunk.architecture, "dropout": self.architecture["dropout"]}
+        if self.trainer.training:
+            # A ridge of few trials reads faintly, and the trunk takes what is faint for noise.
+            data.readings = {name: reading.scaled_to(trunk.reading_std) for name, reading in data.readings.items()}
         network = super().build()
         network.trunk.load_state_dict(trunk.layers)
         network.skip.load_state_dict(trunk.skip)
@@ -116,7 +119,7 @@ class NewSubjectModule(SharedModule):
         def two_rates(parameters: Any) -> Optimizer:
             trunk = [*network.trunk.parameters(), *network.skip.parameters()]
             groups = [{"params": list(network.inputs.parameters())}, {"params": trunk}]
-            built = self.optimizer(groups)  # type: ignore[arg-type]
+            built = self.optimizer(groups)
             built.param_groups[1]["lr"] *= self.trunk_rate
             return built
 

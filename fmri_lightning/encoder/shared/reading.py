@@ -34,6 +34,16 @@ class Reading(NamedTuple):
     nsd_ids: NDArray[np.int32]
     alpha: float
 
+    @property
+    def std(self) -> float:
+        """Standard deviation of what is read of pictures left out, over pictures and dimensions."""
+        return float(self.left_out.std())
+
+    def scaled_to(self, std: float) -> Reading:
+        """Scale what is read, of pictures left out and of new ones, to a standard deviation."""
+        factor = std / max(self.std, 1e-12)
+        return self._replace(weight=self.weight * factor, bias=self.bias * factor, left_out=self.left_out * factor)
+
     def rows(self, device: torch.device) -> dict[str, Tensor]:
         """Give the training rows of the trunk, as batches name them: what is read stands for features."""
         rows = {"features": self.left_out, "targets": self.targets, "nsd_ids": torch.from_numpy(self.nsd_ids)}

@@ -17,7 +17,7 @@ from fmri_lightning.errors import BadInputError, UsageError
 from fmri_lightning.records import EmbeddingSpace, TrialTable, require_same_space
 
 BESIDE = "trunk"
-"""Key of what a trunk's checkpoint holds beside the weights: the pictures that it has seen."""
+"""Key of what a trunk's checkpoint holds beside the weights: scale of what it reads, pictures it has seen."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Trunk:
         skip: Weights of the linear map around them.
         input_weight: Mean over its subjects of the trained input layer, (hidden, dim).
         input_bias: The same of its bias, (hidden,).
+        reading_std: Standard deviation of what its subjects' ridges read of pictures left out, mean over subjects.
         train_ids: Pictures it was trained on, sorted.
         val_ids: Pictures by which its epoch was chosen, sorted.
     """
@@ -47,13 +48,15 @@ class Trunk:
     skip: dict[str, Tensor]
     input_weight: Tensor
     input_bias: Tensor
+    reading_std: float
     train_ids: NDArray[np.int32]
     val_ids: NDArray[np.int32]
 
 
-def beside_weights(train_ids: NDArray[np.int32], val_ids: NDArray[np.int32]) -> dict[str, Tensor]:
+def beside_weights(reading_std: float, train_ids: NDArray[np.int32], val_ids: NDArray[np.int32]) -> dict[str, Tensor]:
     """Collect what goes into the checkpoint under :data:`BESIDE`."""
     return {
+        "reading_std": torch.tensor(reading_std),
         "train_ids": torch.from_numpy(np.unique(train_ids).astype(np.int32)),
         "val_ids": torch.from_numpy(np.unique(val_ids).astype(np.int32)),
     }
@@ -92,6 +95,7 @@ def load_trunk(path: Path | str) -> Trunk:
         skip=layers_of(state, "skip"),
         input_weight=weight,
         input_bias=bias,
+        reading_std=float(beside["reading_std"]),
         train_ids=beside["train_ids"].numpy(),
         val_ids=beside["val_ids"].numpy(),
     )
