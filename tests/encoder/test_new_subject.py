@@ -12,6 +12,7 @@ from fmri_lightning.encoder.data import EncoderDataModule
 from fmri_lightning.encoder.load import load_encoder
 from fmri_lightning.encoder.shared.data import NewSubjectDataModule
 from fmri_lightning.encoder.shared.new_subject import NewSubjectModule
+from fmri_lightning.encoder.shared.reading import fit_reading
 from fmri_lightning.encoder.shared.trunk import load_trunk, require_foreign
 from fmri_lightning.encoder.stored import read_checkpoint
 from fmri_lightning.errors import BadInputError, UsageError
@@ -100,6 +101,16 @@ def test_the_trunk_moves_at_its_own_rate_once_it_is_free(few, trunk, tmp_path):
         state = run.lightning_module.predictor.state_dict()
         distance[rate] = max(float((state[f"trunk.{k}"] - v).abs().max()) for k, v in borrowed.layers.items())
     assert 0 < distance[0.01] < 0.1 * distance[1.0]
+
+
+def test_readings_take_the_scale_of_the_trunks(few, trunk, fitted):
+    alone, reading = EncoderDataModule(**few), fitted[0].datamodule.readings["subj03"]
+    alone.setup("fit")
+    own = fit_reading(alone)
+    assert float(reading.left_out.std()) == pytest.approx(load_trunk(trunk).reading_std, rel=1e-5)
+    factor = load_trunk(trunk).reading_std / float(own.left_out.std())
+    torch.testing.assert_close(reading.weight, own.weight * factor)
+    torch.testing.assert_close(reading.bias, own.bias * factor)
 
 
 def test_the_input_layer_starts_at_the_mean_of_the_trunks_subjects(few, trunk, tmp_path):
