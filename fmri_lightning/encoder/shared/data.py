@@ -39,7 +39,7 @@ class SharedDataModule(LightningDataModule):
         betas: Folder of all subjects' beta stores.
         preproc: Folder of all subjects' preprocessing.
         clip_cache: Embeddings of the pictures (target of the encoder), one file for all subjects.
-        subjects: For instance [subj01, subj02]; their order changes nothing.
+        subjects: For instance [subj01, subj02]; their order changes nothing; null, no list, is refused.
         trial_mode: How predict will use repeats: average, average_outputs or single.
         train_mode: "single" fits each subject's ridge on trials, "average" on means over a picture's repeats.
         batch_size: Rows of each subject in an optimisation step, over all devices together.

@@ -30,7 +30,7 @@ class NewSubjectModule(SharedModule):
         trunk: Checkpoint of the shared network, for instance checkpoints/shared/trunk/shared.ckpt.
         name: Names checkpoint and runs: {root}/{name}/{subject}/{name}.ckpt.
         frozen_share: Share of the steps for which the trunk stays as it is, 0..1; 1 never changes it.
-        trunk_rate: Learning rate of the trunk after that, in units of the input layer's.
+        trunk_rate: Share of the input layer's learning rate that the trunk gets after that; 0 or more.
         allow_own: Take a trunk that was trained on this very subject, and say so.
         dropout: Share of hidden units dropped.
         cosine_weight: Weight of one minus cosine.
