@@ -28,8 +28,8 @@ DIMENSIONLESS = {
     "sizes of networks": """dim hidden hidden_size n_layers n_heads n_blocks channels latent_channels norm_groups
         layers_per_block head_dim latent_side rank""",
     "seeds": "seed",
-    "shares and thresholds": """threshold min_checks dropout input_dropout trunk_rate mixco_share out_of_fold_share heldout_share
-        guidance_interval decay_from condition_dropout""",
+    "shares and thresholds": """threshold min_checks dropout input_dropout mixco_share out_of_fold_share heldout_share
+        trunk_rate guidance_interval decay_from condition_dropout""",
     "weights and rates of a loss or optimiser": """lr weight_decay cosine_weight mse_weight contrast_weight temperature
         soft_temperature alpha quadrant_weight kl_weight gradient_weight perceptual_weight alphas ema_decay
         guidance_scale scale""",

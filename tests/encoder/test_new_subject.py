@@ -120,10 +120,10 @@ def test_the_input_layer_starts_at_the_mean_of_the_trunks_subjects(few, trunk, t
     torch.testing.assert_close(run.lightning_module.predictor.input_of("subj03").layer.weight, mean)
 
 
-@pytest.mark.parametrize("epoch", [0, 1])
+@pytest.mark.parametrize("epoch", [1, 2])
 def test_interrupted_it_resumes_to_the_same_weights(few, trunk, fitted, tmp_path, epoch):
     with pytest.raises(Killed):
-        fit_new(few, trunk, tmp_path, stop_after=max(1, epoch))
+        fit_new(few, trunk, tmp_path, stop_after=epoch)
     last = tmp_path / "new_subject" / "subj03" / "fit" / "last.ckpt"
     _, path = fit_new(few, trunk, tmp_path, ckpt_path=last)
     assert load_encoder(path).content_hash == load_encoder(fitted[1]).content_hash
