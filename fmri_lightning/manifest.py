@@ -30,6 +30,8 @@ MADE_BY = {
     "preproc": "betas",
     "clip_cache": "clip-cache",
     "encoder": "fit",
+    "trunk": "fit",
+    "new_subject": "fit",
     "adapter": "fit",
     "calibration": "calibrate",
     "reliability": "reliability",

@@ -29,7 +29,7 @@ DIMENSIONLESS = {
         layers_per_block head_dim latent_side rank""",
     "seeds": "seed",
     "shares and thresholds": """threshold min_checks dropout input_dropout mixco_share out_of_fold_share heldout_share
-        guidance_interval decay_from condition_dropout""",
+        trunk_rate guidance_interval decay_from condition_dropout""",
     "weights and rates of a loss or optimiser": """lr weight_decay cosine_weight mse_weight contrast_weight temperature
         soft_temperature alpha quadrant_weight kl_weight gradient_weight perceptual_weight alphas ema_decay
         guidance_scale scale""",

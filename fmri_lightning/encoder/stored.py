@@ -21,7 +21,7 @@ def read_checkpoint(path: Path | str, kind: str) -> dict[str, Any]:
 
     Args:
         path: The .ckpt file.
-        kind: "encoder" or "adapter".
+        kind: "encoder" or "adapter"; "trunk" or "new_subject" of a shared network.
 
     Returns:
         The Lightning checkpoint; ``["fmri_lightning"]`` describes what it is.
@@ -39,8 +39,13 @@ def read_checkpoint(path: Path | str, kind: str) -> dict[str, Any]:
         raise BadInputError(f"{path} cannot be read as a checkpoint ({first_line}); fit it again") from error
     found = checkpoint.get("fmri_lightning", {}).get("kind") if isinstance(checkpoint, dict) else None
     if found != kind:
-        raise BadInputError(f"{path} is {f'an {found}' if found else 'no checkpoint of ours'}, expected an {kind}")
+        is_one = f"{_article(found)} {found}" if found else "no checkpoint of ours"
+        raise BadInputError(f"{path} is {is_one}, expected {_article(kind)} {kind}")
     return dict(checkpoint)
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
 
 
 def describe_state(description: dict[str, Any], state: Mapping[str, Tensor]) -> dict[str, Any]:

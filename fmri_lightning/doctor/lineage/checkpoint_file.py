@@ -10,7 +10,7 @@ from typing import Any
 from fmri_lightning.errors import BadInputError
 from fmri_lightning.manifest import read_json
 
-_OF_PARTS = ("encoder", "adapter")
+_OF_PARTS = ("encoder", "adapter", "trunk", "new_subject")
 
 
 def read(path: Path) -> dict[str, Any]:
