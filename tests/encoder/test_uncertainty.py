@@ -149,7 +149,8 @@ def test_an_item_has_its_numbers_whatever_the_others(kind, mode):
     assert np.isfinite(whole).all()
     assert (whole > 0).all()
     chosen = np.random.default_rng(1).permutation(150)[:41]
-    assert np.array_equal(uncertainty.signals(encoder, taken(items, chosen)), whole[chosen])
+    # To float32's last bits: on some processors the kernel of a matrix product depends on the number of rows.
+    np.testing.assert_allclose(uncertainty.signals(encoder, taken(items, chosen)), whole[chosen], rtol=2e-6)
 
 
 def test_the_spread_of_an_ensemble_is_added():

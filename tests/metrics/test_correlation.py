@@ -66,8 +66,8 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_equals_numpy(name: str, d: int) -> None:
     a, b = hostile(name, d)
-    # Narrow features are computed in float64.
-    limit = 4e-7 if d == WIDE else 1e-11
+    # Narrow features are computed in float64; wide ones in blocks of float32, eight units in the last place of 1.
+    limit = 1e-6 if d == WIDE else 1e-11
     assert np.abs(correlation_matrix(a, b) - reference(a, b)).max() < limit
     assert np.abs(correlation_matrix(b, a) - reference(b, a)).max() < limit
 

@@ -99,7 +99,7 @@ def stock_singles(pipeline, negative, e, guidance=4.0, scheduler="ddim", scaled=
 def test_every_picture_of_a_batch_is_the_pipelines_single_one(decoder, stock, negative, scheduler, guidance):
     expected = stock_singles(stock, negative, embeddings(), guidance, scheduler)
     found = ours(decoder, embeddings(), scheduler=scheduler, guidance_scale=guidance)
-    assert (found - expected).abs().max() <= 2e-5
+    assert (found - expected).abs().max() <= 5e-5
     assert expected.std() > 0.02, "a flat picture would agree with anything"
 
 
@@ -118,7 +118,7 @@ def test_every_scheduler_draws_and_batches_are_singles(decoder, scheduler):
     one_by_one = [
         ours(decoder, one, [seed], scheduler=scheduler) for one, seed in zip(embeddings().split(1), SEEDS, strict=True)
     ]
-    assert (drawn - torch.cat(one_by_one)).abs().max() <= 2e-5
+    assert (drawn - torch.cat(one_by_one)).abs().max() <= 5e-5
     assert drawn.std() > 0.02
 
 
@@ -176,7 +176,7 @@ def test_a_picture_that_is_not_finite_is_marked_alone(decoder):
 def test_the_low_memory_preset_draws_the_same(folders, decoder):
     low = load_decoder(config(folders))
     low.prepare("low", compiled=False)
-    assert (ours(low, embeddings()) - ours(decoder, embeddings())).abs().max() <= 2e-5
+    assert (ours(low, embeddings()) - ours(decoder, embeddings())).abs().max() <= 5e-5
 
 
 def test_half_precision_of_the_frozen_parts_draws_nearly_the_same(folders, decoder):
