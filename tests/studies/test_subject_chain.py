@@ -25,6 +25,14 @@ SAY_AND_FAIL = (
 KILL_ITSELF = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard():
+    """A shell starts what it puts in the background with Ctrl-C ignored, and an ignored signal is left ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def chain(folder, name, *scripts, **further):
     commands = [StepCommand(step, (script,), name, **further) for step, script in zip("abcdef", scripts, strict=False)]
     return Chain(name, folder / name, commands)
