@@ -105,6 +105,10 @@ def _caveats(run: Run) -> list[dict[str, Any]]:
     if only:
         sentence = f"{only['in_words']}; a test set of its own, comparable with none of NSD's"
         found.append({"kind": "prediction only", "sentence": sentence, "names": []})
+    own = run.summary.get("provenance", {}).get("own_test_set")
+    if own and not only:
+        sentence = f"the test pictures are those of the index, not NSD's by that name: {own}"
+        found.append({"kind": "own test set", "sentence": sentence, "names": []})
     drawn = set(run.trial_ids.tolist())
     lacking: dict[int, str] = {}
     reasons: Counter[str] = Counter()

@@ -49,6 +49,7 @@ class RunInfo:
         started_s: Clock at the start.
         resumed: Whether pictures of an earlier run were found.
         prediction_only: Experiment, task and a sentence, for an index that nothing is fitted on; else None.
+        own_test_set: What the index calls its test pictures, where they are not those of the official tree; else None.
     """
 
     found: FrontEnd
@@ -62,6 +63,7 @@ class RunInfo:
     started_s: float
     resumed: bool
     prediction_only: dict[str, Any] | None = None
+    own_test_set: str | None = None
 
     @classmethod
     def begin(
@@ -92,6 +94,7 @@ class RunInfo:
             started_s=time.monotonic(),
             resumed=resumed,
             prediction_only=_prediction_only(data.index_manifest),
+            own_test_set=recorded.get("test_set") if data.test_set == "shared1000" else None,
         )
 
     def about_predictions(self) -> dict[str, Any]:
@@ -197,6 +200,7 @@ def _summary(
         "provenance": {
             "root": info.root,
             "index_root": info.index_root,
+            **({} if info.own_test_set is None else {"own_test_set": info.own_test_set}),
             "clip_cache": data.clip_cache,
             "betas": data.betas.as_posix(),
             "preproc": data.preproc.as_posix(),

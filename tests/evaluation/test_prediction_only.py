@@ -1,5 +1,6 @@
 """Scores of pictures of a side experiment: marked as comparable with nothing, and shown apart by set."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -50,6 +51,15 @@ def test_the_caveat_says_which_trials(run):
     assert [one["sentence"] for one in _caveats(run)] == [
         "prediction only: nsd_imagery, seen trials; a test set of its own, comparable with none of NSD's"
     ]
+
+
+def test_another_sources_test_pictures_do_not_pass_for_nsds(run):
+    """Algonauts' and one's own test pictures are drawn under the option that means the whole test split."""
+    words = "Algonauts 2023 test split (shown in the last three sessions only)"
+    summary = {**run.summary, "provenance": {**run.summary["provenance"], "own_test_set": words}}
+    del summary["prediction_only"]
+    (caveat,) = _caveats(dataclasses.replace(run, summary=summary))
+    assert caveat["sentence"].endswith(f"not NSD's by that name: {words}")
 
 
 def test_sets_are_shown_apart(run):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -354,3 +355,16 @@ def test_validation_pictures_are_drawn_by_name_and_numbered_for_good(tmp_path, b
     predictions, _ = read_predictions(trials / "predictions.parquet")
     assert predictions.global_trial.tolist() == by_picture
     assert predictions.trial_id.tolist() == list(range(len(shown)))
+
+
+def test_the_summary_says_what_the_index_calls_its_test_pictures(tmp_path, brain, predict, whole):
+    """Another source's test pictures are drawn under the option that means the whole test split."""
+    shutil.copytree(brain.data["index_root"], tmp_path / "index")
+    (file,) = (tmp_path / "index").glob("*/manifest.json")
+    manifest = json.loads(file.read_text())
+    manifest["config"]["test_set"] = "a hashed tenth, not comparable"
+    file.write_text(json.dumps(manifest))
+    of_nsd = summary(whole)["provenance"]
+    own = summary(predict(tmp_path / "run", data_index_root=str(tmp_path / "index"), data_limit=1))["provenance"]
+    assert own["own_test_set"] == "a hashed tenth, not comparable"
+    assert "own_test_set" not in of_nsd

@@ -141,7 +141,8 @@ def _test_set(summary: dict[str, Any]) -> str | None:
     if summary.get("test_set") is None:
         return None
     size = summary.get("n_test_set")
-    return f"{summary['test_set']}{f' ({size} items)' if size else ''}"
+    named = (summary.get("provenance") or {}).get("own_test_set") or summary["test_set"]
+    return f"{named}{f' ({size} items)' if size else ''}"
 
 
 def _space(space: dict[str, Any]) -> str:
