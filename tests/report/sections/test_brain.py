@@ -198,6 +198,14 @@ def test_the_subjects_left_is_on_the_left_and_the_front_on_top(run, flip):
     assert np.unique(yellow // factor, axis=0).tolist() == bright.tolist()
 
 
+def test_the_brain_lies_under_its_voxels():
+    """One voxel of the brain mask, in front and on the left, and nothing else."""
+    values, underlay = np.full(SHAPE, np.nan), np.zeros(SHAPE, np.uint8)
+    underlay[1, 7, 2] = 1
+    picture, _ = mosaic(values, underlay, [2], 1.0)
+    assert np.argwhere(picture[:, :, 3] > 0).tolist() == [[SHAPE[1] - 1 - 7, 1]]
+
+
 def test_slices_are_those_that_hold_voxels_and_not_too_many():
     underlay = np.ones((4, 4, 60), np.uint8)
     underlay[1, 1, 10:50] = 2
