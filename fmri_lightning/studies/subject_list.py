@@ -28,7 +28,30 @@ def _of_arrays(root: Path) -> set[str]:
     return {path.parent.name for path in root.glob("*/trials.tsv")}
 
 
-FINDERS: dict[str, Callable[[Path], set[str]]] = {"nsd": _of_nsd, "mindeye2": _of_mindeye2, "arrays": _of_arrays}
+def _of_mindeye1(root: Path) -> set[str]:
+    from fmri_lightning.index.mindeye1 import subjects_of
+
+    return set(subjects_of(root))
+
+
+def _of_brain_diffuser(root: Path) -> set[str]:
+    from fmri_lightning.index.brain_diffuser import subjects_of
+
+    return set(subjects_of(root))
+
+
+def _of_algonauts(root: Path) -> set[str]:
+    return {path.parent.name for path in root.glob("subj*/training_split")}
+
+
+FINDERS: dict[str, Callable[[Path], set[str]]] = {
+    "nsd": _of_nsd,
+    "mindeye2": _of_mindeye2,
+    "arrays": _of_arrays,
+    "mindeye1": _of_mindeye1,
+    "brain_diffuser": _of_brain_diffuser,
+    "algonauts": _of_algonauts,
+}
 """How the subjects of a source are found under its root; a source without an entry has its subjects named."""
 
 

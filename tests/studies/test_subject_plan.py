@@ -5,6 +5,7 @@ import yaml
 
 from fmri_lightning.cli import main
 from fmri_lightning.errors import BadInputError, UsageError
+from fmri_lightning.simulate.command import simulate
 from fmri_lightning.studies.subject_list import choose_subjects, find_subjects, parse_subjects
 from fmri_lightning.studies.subject_plan import TARGETS, config_of, encoder_name
 from tests.index.tiny_nsd import write_tiny_nsd
@@ -66,6 +67,17 @@ def test_all_are_those_whose_tables_and_betas_are_there(root, tmp_path):
     assert choose_subjects("anna,carl", "bids", tmp_path) == ["anna", "carl"]
     with pytest.raises(UsageError, match="no data of carl"):
         choose_subjects("anna,carl", "arrays", tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["mindeye1", "brain_diffuser", "algonauts"])
+def test_subjects_of_other_releases_are_found(tmp_path, layout):
+    simulate(
+        tmp_path / "data", layout=layout, subjects="2,5", shared=24, unique=48, sessions=9, missing_sessions=1,
+        nsdgeneral_voxels=60, size_px=16,
+    )  # fmt: skip
+    assert find_subjects(layout, tmp_path / "data") == ["subj02", "subj05"]
+    with pytest.raises(UsageError, match="no data of subj01"):
+        choose_subjects("1,2", layout, tmp_path / "data")
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
