@@ -120,7 +120,9 @@ def test_what_stops_the_first_rank_stops_all(tmp_path, brain, generator):
     with run_lock(tmp_path / "run"):
         ranks = two_ranks(arguments(brain, generator, tmp_path / "run"))
         said = [process.communicate(timeout=120)[1] for process in ranks]
-    assert [process.returncode for process in ranks] == [4, 4], said
+    # gloo's threads may abort the second rank on its way out, after it has said why it ends: the first is gone by then.
+    assert ranks[0].returncode == 4, said
+    assert ranks[1].returncode in (4, -signal.SIGABRT), said
     assert all("is in use by process" in text for text in said)
 
 
