@@ -13,7 +13,9 @@ from scipy.stats import rankdata
 
 from fmri_lightning.betas.store import store_hash
 from fmri_lightning.cli import main
+from fmri_lightning.evaluation.voxels.ablation import AblationPlan, ablate
 from fmri_lightning.evaluation.voxels.command import brain
+from fmri_lightning.evaluation.voxels.compute import decoding_of
 from fmri_lightning.evaluation.voxels.material import open_material
 from fmri_lightning.evaluation.voxels.patterns import Trials, haufe_patterns
 from fmri_lightning.manifest import read_manifest, write_manifest
@@ -75,6 +77,20 @@ def test_regions_of_meaning_are_missed_and_early_ones_are_not(run) -> None:
     assert of["ventral"]["p"] <= 0.2
     assert of["early"]["p"] >= 0.8
     assert of["early"]["difference"]["value"] > of["ventral"]["difference"]["value"]
+
+
+def test_leaving_the_planted_meaning_out_costs_more_than_any_random_set_of_its_size(known, run) -> None:
+    """Voxels that the simulator made of meaning alone, and those that it made of none."""
+    material = open_material(run)
+    semantic = known.truth()[0][material.read]
+    planted = {"meaning": semantic > 0.99, "none": semantic < 0.01}
+    assert min(int(members.sum()) for members in planted.values()) > 50
+    found = ablate(decoding_of(material), planted, AblationPlan(n_controls=19, resamples=500))["regions"]
+    meaning, none = (found[name]["drop"]["centred_cosine"] for name in planted)
+    print(f"meaning {meaning['difference']}, random {sorted(meaning['controls'])}, none {none['difference']}")
+    assert meaning["difference"]["ci_high"] < 0
+    assert meaning["difference"]["value"] < min(meaning["controls"])
+    assert none["difference"]["value"] > max(none["controls"])
 
 
 def test_tables_maps_and_summary_say_the_same(known, run) -> None:
