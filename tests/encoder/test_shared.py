@@ -8,10 +8,12 @@ import torch
 
 from fmri_lightning.encoder.data import EncoderDataModule
 from fmri_lightning.encoder.load import load_encoder, predict_rows
+from fmri_lightning.encoder.network import NetworkMap
 from fmri_lightning.encoder.ranks import Share
 from fmri_lightning.encoder.ridge import fit_ridge
 from fmri_lightning.encoder.shared.batches import BalancedBatches, StackedShare
 from fmri_lightning.encoder.shared.data import SharedDataModule
+from fmri_lightning.encoder.shared.network import SharedMap, part_for
 from fmri_lightning.encoder.shared.reading import fit_reading
 from fmri_lightning.encoder.stored import read_checkpoint, record_of_stimuli
 from fmri_lightning.errors import BadInputError, UsageError
@@ -232,3 +234,15 @@ def test_refuses_training_pictures_that_are_held_out_for_another(tmp_path):
 def test_refuses_subjects_that_are_none(subjects):
     with pytest.raises(UsageError, match="subject"):
         SharedDataModule(subjects=subjects)
+
+
+def test_a_subject_may_have_any_name():
+    """Own scans name their subjects; torch takes neither a dot nor the name of a method for a module's."""
+    widths = {"ann.b": 5, "keys": 6}
+    network = SharedMap(widths, 3, {"hidden": 4, "n_blocks": 0, "dropout": 0.0})
+    for subject, width in widths.items():
+        torch.nn.init.normal_(network.input_of(subject).ridge_weight)
+        alone = NetworkMap(width, 3, hidden=4, n_blocks=0, dropout=0.0, linear_path=True)
+        alone.load_state_dict(part_for(network.state_dict(), network.subjects, subject))
+        features = torch.randn(2, width)
+        torch.testing.assert_close(alone(features), network(subject, features))

@@ -61,7 +61,7 @@ class SharedMap(nn.Module):
 
     Attributes:
         subjects: In alphabetical order, whatever order they were given in.
-        inputs: One SubjectInput per subject; all start with the same layer.
+        inputs: One SubjectInput per subject, in that order; all start with the same layer.
         trunk: The layers behind it; the last starts at zero.
         skip: A linear map around the layers, from what a ridge reads to the embedding; it starts as identity, so the
             whole starts as the ridges.
@@ -83,16 +83,16 @@ class SharedMap(nn.Module):
         self.skip = nn.Linear(n_outputs, n_outputs)
         nn.init.eye_(self.skip.weight)
         nn.init.zeros_(self.skip.bias)
-        self.inputs = nn.ModuleDict()
-        for subject in self.subjects:
-            self.inputs[subject] = SubjectInput(widths[subject], n_outputs, int(architecture["hidden"]))
+        # By number: a subject may have a name that torch takes for no module's, with a dot for instance.
+        hidden = int(architecture["hidden"])
+        self.inputs = nn.ModuleList(SubjectInput(widths[one], n_outputs, hidden) for one in self.subjects)
         self.start_inputs(whole.layers[0].weight, whole.layers[0].bias)  # type: ignore[arg-type]
         self.register_buffer("target_mean", torch.zeros(len(self.subjects), n_outputs))
         self.register_buffer("target_std", torch.ones(len(self.subjects), n_outputs))
 
     def input_of(self, subject: str) -> SubjectInput:
         """Return a subject's way into the trunk."""
-        found = self.inputs[subject]
+        found = self.inputs[self.subjects.index(subject)]
         assert isinstance(found, SubjectInput)
         return found
 
@@ -149,7 +149,8 @@ def part_for(state: Mapping[str, Tensor], subjects: tuple[str, ...], subject: st
     Returns:
         Weights of a NetworkMap with this subject's input layer.
     """
-    row, own = subjects.index(subject), f"inputs.{subject}."
+    row = subjects.index(subject)
+    own = f"inputs.{row}."
     ridge = state[f"{own}ridge_weight"], state[f"{own}ridge_bias"]
     first = merge(*ridge, state[f"{own}layer.weight"], state[f"{own}layer.bias"])
     path = merge(*ridge, state["skip.weight"], state["skip.bias"])
@@ -175,5 +176,5 @@ def mean_input(state: Mapping[str, Tensor], subjects: tuple[str, ...]) -> tuple[
     Returns:
         Weight (hidden, dim) and bias (hidden,).
     """
-    layers = [[state[f"inputs.{subject}.layer.{name}"] for subject in subjects] for name in ("weight", "bias")]
+    layers = [[state[f"inputs.{row}.layer.{name}"] for row in range(len(subjects))] for name in ("weight", "bias")]
     return torch.stack(layers[0]).mean(dim=0), torch.stack(layers[1]).mean(dim=0)
